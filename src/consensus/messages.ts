@@ -1,0 +1,437 @@
+/**
+ * What members say to each other, and its canonical bytes. The sender of a message is the peer at the other
+ * end of the mutually authenticated link; a message that must convince beyond the link carries signatures
+ * over the statements of statements.ts.
+ */
+import { DecodeError, Reader, Writer } from "../base/codec.ts";
+import { DIGEST_SIZE_BYTES, SIGNATURE_SIZE_BYTES } from "../base/crypto.ts";
+import { MAX_MEMBERS } from "./membership.ts";
+
+/** Bundles that one value may name. */
+export const MAX_BUNDLES_PER_VALUE = 1024;
+/** Operations that one bundle may hold. */
+export const MAX_OPERATIONS_PER_BUNDLE = 4096;
+/** Instances that one STOPDATA may claim ACCEPTs for (see decision-history.ts: certification keeps up). */
+export const MAX_CLAIMS = 256;
+/** Instances in one DECISIONS message. */
+export const MAX_DECISIONS_PER_MESSAGE = 4096;
+/** Bundles asked for in one message. */
+export const MAX_BUNDLES_ASKED = MAX_BUNDLES_PER_VALUE;
+
+/** A member's signature on a statement that the context names. */
+export interface MemberSignature {
+  readonly member: number;
+  readonly signature: Uint8Array;
+}
+
+/** One ACCEPT inside a certificate. */
+export interface AcceptSignature extends MemberSignature {
+  readonly executedCid: number;
+  readonly executionHash: Uint8Array;
+}
+
+/** A quorum of signed ACCEPTs for one ballot: the value is decided, and so is every one it chains to. */
+export interface DecisionCertificate {
+  readonly cid: number;
+  readonly regency: number;
+  readonly digest: Uint8Array;
+  readonly accepts: readonly AcceptSignature[];
+}
+
+/** A quorum of signed STOPs: the leader of `regency` may lead. */
+export interface AuthorityCertificate {
+  readonly regency: number;
+  readonly stops: readonly MemberSignature[];
+}
+
+/** A quorum of signed checkpoints with one root. */
+export interface CheckpointCertificate {
+  readonly cid: number;
+  readonly root: Uint8Array;
+  readonly signatures: readonly MemberSignature[];
+}
+
+/** "I accepted `digest` in ballot (cid, regency)", worth something only with f+1 valid WRITE signatures. */
+export interface AcceptClaim {
+  readonly cid: number;
+  readonly regency: number;
+  readonly digest: Uint8Array;
+  readonly writes: readonly MemberSignature[];
+}
+
+/** What a member reports when it enters a regency. `decided` is undefined before the first decision. */
+export interface StopDataBody {
+  readonly regency: number;
+  readonly decided: DecisionCertificate | undefined;
+  readonly claims: readonly AcceptClaim[];
+}
+
+/** A signed STOPDATA as a SYNC carries it. */
+export interface Collect {
+  readonly member: number;
+  readonly body: Uint8Array;
+  readonly signature: Uint8Array;
+}
+
+export interface SyncBody {
+  readonly authority: AuthorityCertificate;
+  readonly collects: readonly Collect[];
+}
+
+/** One decided instance with its bodies, for a member that was away. */
+export interface DecidedInstance {
+  readonly value: Uint8Array;
+  readonly bundles: readonly Uint8Array[];
+}
+
+export type Message =
+  /** Encoded bundle (bundle.ts), from its origin or forwarded by anyone. */
+  | { readonly type: "bundle"; readonly bundle: Uint8Array }
+  | {
+      readonly type: "propose";
+      readonly regency: number;
+      readonly cid: number;
+      readonly value: Uint8Array;
+      readonly authorityHash: Uint8Array;
+      readonly signature: Uint8Array;
+    }
+  | {
+      readonly type: "write";
+      readonly regency: number;
+      readonly cid: number;
+      readonly digest: Uint8Array;
+      readonly signature: Uint8Array;
+    }
+  | {
+      readonly type: "accept";
+      readonly regency: number;
+      readonly cid: number;
+      readonly digest: Uint8Array;
+      readonly executedCid: number;
+      readonly executionHash: Uint8Array;
+      readonly signature: Uint8Array;
+    }
+  | { readonly type: "stop"; readonly regency: number; readonly signature: Uint8Array }
+  | { readonly type: "stopData"; readonly body: Uint8Array; readonly signature: Uint8Array }
+  | { readonly type: "sync"; readonly sync: SyncBody }
+  | { readonly type: "authority"; readonly authority: AuthorityCertificate }
+  /** Asks for the newest certificate of authority, and for the SYNC of that regency. */
+  | { readonly type: "authorityRequest"; readonly regency: number; readonly wantSync: boolean }
+  /** Alive; how far the sender is. */
+  | { readonly type: "heartbeat"; readonly regency: number; readonly decided: number }
+  | { readonly type: "bundleRequest"; readonly digests: readonly Uint8Array[] }
+  | { readonly type: "valueRequest"; readonly cid: number; readonly digest: Uint8Array }
+  | { readonly type: "value"; readonly cid: number; readonly value: Uint8Array }
+  /** Asks for a signed ACCEPT of a decided instance, to complete its certificate. */
+  | { readonly type: "acceptRequest"; readonly cid: number }
+  /** Asks for decided instances from `from` on. */
+  | { readonly type: "decisionsRequest"; readonly from: number }
+  /** Consecutive instances; the certificate is of the last, the others are bound to it by their chain. */
+  | {
+      readonly type: "decisions";
+      readonly first: number;
+      readonly instances: readonly DecidedInstance[];
+      readonly certificate: DecisionCertificate;
+    }
+  | {
+      readonly type: "checkpoint";
+      readonly cid: number;
+      readonly root: Uint8Array;
+      readonly signature: Uint8Array;
+    }
+  | { readonly type: "checkpointCertificate"; readonly certificate: CheckpointCertificate }
+  /** Asks how far acknowledged instances may go. */
+  | { readonly type: "fence"; readonly nonce: number }
+  | {
+      readonly type: "fenceReply";
+      readonly nonce: number;
+      /** Highest instance that the sender has sent ACCEPT for, or decided. */
+      readonly accepted: number;
+      /** Highest regency that the sender has installed or signed a STOP for. */
+      readonly regency: number;
+    }
+  /** State transfer: request and reply bytes belong to the store (store/state-transfer.ts). */
+  | { readonly type: "stateRequest"; readonly cid: number; readonly request: Uint8Array }
+  | {
+      readonly type: "stateReply";
+      readonly cid: number;
+      readonly request: Uint8Array;
+      readonly reply: Uint8Array;
+    };
+
+export type MessageType = Message["type"];
+
+const TYPES: readonly MessageType[] = [
+  "bundle",
+  "propose",
+  "write",
+  "accept",
+  "stop",
+  "stopData",
+  "sync",
+  "authority",
+  "authorityRequest",
+  "heartbeat",
+  "bundleRequest",
+  "valueRequest",
+  "value",
+  "acceptRequest",
+  "decisionsRequest",
+  "decisions",
+  "checkpoint",
+  "checkpointCertificate",
+  "fence",
+  "fenceReply",
+  "stateRequest",
+  "stateReply",
+];
+const CODES = Object.fromEntries(TYPES.map((type, code) => [type, code])) as Record<MessageType, number>;
+
+const scratch = new Writer(1024);
+
+export function writeMemberSignature(item: MemberSignature, w: Writer): void {
+  w.u8(item.member).raw(item.signature);
+}
+
+export function readMemberSignature(r: Reader): MemberSignature {
+  return { member: r.u8(), signature: r.raw(SIGNATURE_SIZE_BYTES) };
+}
+
+export function writeCertificate(certificate: DecisionCertificate, w: Writer): void {
+  w.u53(certificate.cid).u53(certificate.regency).raw(certificate.digest);
+  w.list(certificate.accepts, (accept) => {
+    writeMemberSignature(accept, w);
+    w.u53(accept.executedCid).raw(accept.executionHash);
+  });
+}
+
+export function readCertificate(r: Reader): DecisionCertificate {
+  return {
+    cid: r.u53(),
+    regency: r.u53(),
+    digest: r.raw(DIGEST_SIZE_BYTES),
+    accepts: r.list(MAX_MEMBERS, () => ({
+      ...readMemberSignature(r),
+      executedCid: r.u53(),
+      executionHash: r.raw(DIGEST_SIZE_BYTES),
+    })),
+  };
+}
+
+export function writeAuthority(authority: AuthorityCertificate, w: Writer): void {
+  w.u53(authority.regency).list(authority.stops, writeMemberSignature);
+}
+
+export function readAuthority(r: Reader): AuthorityCertificate {
+  return { regency: r.u53(), stops: r.list(MAX_MEMBERS, readMemberSignature) };
+}
+
+export function writeCheckpointCertificate(certificate: CheckpointCertificate, w: Writer): void {
+  w.u53(certificate.cid).raw(certificate.root).list(certificate.signatures, writeMemberSignature);
+}
+
+export function readCheckpointCertificate(r: Reader): CheckpointCertificate {
+  return {
+    cid: r.u53(),
+    root: r.raw(DIGEST_SIZE_BYTES),
+    signatures: r.list(MAX_MEMBERS, readMemberSignature),
+  };
+}
+
+export function encodeStopDataBody(body: StopDataBody): Uint8Array {
+  const w = scratch.u53(body.regency).boolean(body.decided !== undefined);
+  if (body.decided !== undefined) writeCertificate(body.decided, w);
+  w.list(body.claims, (claim) => {
+    w.u53(claim.cid).u53(claim.regency).raw(claim.digest).list(claim.writes, writeMemberSignature);
+  });
+  return w.finish();
+}
+
+/** Throws DecodeError. */
+export function decodeStopDataBody(bytes: Uint8Array): StopDataBody {
+  const r = new Reader(bytes);
+  const body: StopDataBody = {
+    regency: r.u53(),
+    decided: r.boolean() ? readCertificate(r) : undefined,
+    claims: r.list(MAX_CLAIMS, () => ({
+      cid: r.u53(),
+      regency: r.u53(),
+      digest: r.raw(DIGEST_SIZE_BYTES),
+      writes: r.list(MAX_MEMBERS, readMemberSignature),
+    })),
+  };
+  r.end();
+  return body;
+}
+
+/** The canonical bytes of a message. */
+export function encodeMessage(message: Message): Uint8Array {
+  const w = scratch.u8(CODES[message.type]);
+  switch (message.type) {
+    case "bundle":
+      w.raw(message.bundle);
+      break;
+    case "propose":
+      w.u53(message.regency).u53(message.cid).bytes(message.value);
+      w.raw(message.authorityHash).raw(message.signature);
+      break;
+    case "write":
+      w.u53(message.regency).u53(message.cid).raw(message.digest).raw(message.signature);
+      break;
+    case "accept":
+      w.u53(message.regency).u53(message.cid).raw(message.digest);
+      w.u53(message.executedCid).raw(message.executionHash).raw(message.signature);
+      break;
+    case "stop":
+      w.u53(message.regency).raw(message.signature);
+      break;
+    case "stopData":
+      w.bytes(message.body).raw(message.signature);
+      break;
+    case "sync":
+      writeAuthority(message.sync.authority, w);
+      w.list(message.sync.collects, (c) => {
+        w.u8(c.member).bytes(c.body).raw(c.signature);
+      });
+      break;
+    case "authority":
+      writeAuthority(message.authority, w);
+      break;
+    case "authorityRequest":
+      w.u53(message.regency).boolean(message.wantSync);
+      break;
+    case "heartbeat":
+      w.u53(message.regency).u53(message.decided);
+      break;
+    case "bundleRequest":
+      w.list(message.digests, (digest) => w.raw(digest));
+      break;
+    case "valueRequest":
+      w.u53(message.cid).raw(message.digest);
+      break;
+    case "value":
+      w.u53(message.cid).bytes(message.value);
+      break;
+    case "acceptRequest":
+      w.u53(message.cid);
+      break;
+    case "decisionsRequest":
+      w.u53(message.from);
+      break;
+    case "decisions":
+      w.u53(message.first).list(message.instances, (instance) => {
+        w.bytes(instance.value).list(instance.bundles, (bundle) => w.bytes(bundle));
+      });
+      writeCertificate(message.certificate, w);
+      break;
+    case "checkpoint":
+      w.u53(message.cid).raw(message.root).raw(message.signature);
+      break;
+    case "checkpointCertificate":
+      writeCheckpointCertificate(message.certificate, w);
+      break;
+    case "fence":
+      w.u53(message.nonce);
+      break;
+    case "fenceReply":
+      w.u53(message.nonce).u53(message.accepted).u53(message.regency);
+      break;
+    case "stateRequest":
+      w.u53(message.cid).bytes(message.request);
+      break;
+    case "stateReply":
+      w.u53(message.cid).bytes(message.request).bytes(message.reply);
+      break;
+  }
+  return w.finish();
+}
+
+/** The message that the bytes encode; views into `bytes`, no copies. Throws DecodeError. */
+export function decodeMessage(bytes: Uint8Array): Message {
+  const r = new Reader(bytes);
+  const message = readMessage(TYPES[r.u8()], r);
+  r.end();
+  return message;
+}
+
+function readMessage(type: MessageType | undefined, r: Reader): Message {
+  const digest = () => r.raw(DIGEST_SIZE_BYTES);
+  const signature = () => r.raw(SIGNATURE_SIZE_BYTES);
+  switch (type) {
+    case "bundle":
+      return { type, bundle: r.raw(r.remaining) };
+    case "propose":
+      return {
+        type,
+        regency: r.u53(),
+        cid: r.u53(),
+        value: r.bytes(),
+        authorityHash: digest(),
+        signature: signature(),
+      };
+    case "write":
+      return { type, regency: r.u53(), cid: r.u53(), digest: digest(), signature: signature() };
+    case "accept":
+      return {
+        type,
+        regency: r.u53(),
+        cid: r.u53(),
+        digest: digest(),
+        executedCid: r.u53(),
+        executionHash: digest(),
+        signature: signature(),
+      };
+    case "stop":
+      return { type, regency: r.u53(), signature: signature() };
+    case "stopData":
+      return { type, body: r.bytes(), signature: signature() };
+    case "sync":
+      return {
+        type,
+        sync: {
+          authority: readAuthority(r),
+          collects: r.list(MAX_MEMBERS, () => ({ member: r.u8(), body: r.bytes(), signature: signature() })),
+        },
+      };
+    case "authority":
+      return { type, authority: readAuthority(r) };
+    case "authorityRequest":
+      return { type, regency: r.u53(), wantSync: r.boolean() };
+    case "heartbeat":
+      return { type, regency: r.u53(), decided: r.u53() };
+    case "bundleRequest":
+      return { type, digests: r.list(MAX_BUNDLES_ASKED, digest) };
+    case "valueRequest":
+      return { type, cid: r.u53(), digest: digest() };
+    case "value":
+      return { type, cid: r.u53(), value: r.bytes() };
+    case "acceptRequest":
+      return { type, cid: r.u53() };
+    case "decisionsRequest":
+      return { type, from: r.u53() };
+    case "decisions":
+      return {
+        type,
+        first: r.u53(),
+        instances: r.list(MAX_DECISIONS_PER_MESSAGE, () => ({
+          value: r.bytes(),
+          bundles: r.list(MAX_BUNDLES_PER_VALUE, () => r.bytes()),
+        })),
+        certificate: readCertificate(r),
+      };
+    case "checkpoint":
+      return { type, cid: r.u53(), root: digest(), signature: signature() };
+    case "checkpointCertificate":
+      return { type, certificate: readCheckpointCertificate(r) };
+    case "fence":
+      return { type, nonce: r.u53() };
+    case "fenceReply":
+      return { type, nonce: r.u53(), accepted: r.u53(), regency: r.u53() };
+    case "stateRequest":
+      return { type, cid: r.u53(), request: r.bytes() };
+    case "stateReply":
+      return { type, cid: r.u53(), request: r.bytes(), reply: r.bytes() };
+    case undefined:
+      throw new DecodeError("unknown message type");
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * The bytes that members sign. Each statement begins with its kind and the membership digest (which binds
+ * cluster and view), so that nothing signed for one purpose, cluster, view, regency or instance can pass for
+ * another.
+ */
+import { Writer } from "../base/codec.ts";
+
+const scratch = new Writer(256);
+
+/** Signed by the leader of `regency`: it proposes the value with this digest on this authority. */
+export function proposeStatement(
+  membershipDigest: Uint8Array,
+  regency: number,
+  cid: number,
+  digest: Uint8Array,
+  authorityHash: Uint8Array,
+): Uint8Array {
+  return scratch
+    .byteString("kmmr/propose/1")
+    .raw(membershipDigest)
+    .u53(regency)
+    .u53(cid)
+    .raw(digest)
+    .raw(authorityHash)
+    .finish();
+}
+
+/** Signed once per ballot (cid, regency): the signer found this value right. */
+export function writeStatement(
+  membershipDigest: Uint8Array,
+  regency: number,
+  cid: number,
+  digest: Uint8Array,
+): Uint8Array {
+  return scratch.byteString("kmmr/write/1").raw(membershipDigest).u53(regency).u53(cid).raw(digest).finish();
+}
+
+/**
+ * Signed once per ballot, after it is durable: the signer saw a quorum of WRITEs. `executionHash` is the
+ * signer's execution up to `executedCid` (0 and zeros when it names none).
+ */
+export function acceptStatement(
+  membershipDigest: Uint8Array,
+  regency: number,
+  cid: number,
+  digest: Uint8Array,
+  executedCid: number,
+  executionHash: Uint8Array,
+): Uint8Array {
+  return scratch
+    .byteString("kmmr/accept/1")
+    .raw(membershipDigest)
+    .u53(regency)
+    .u53(cid)
+    .raw(digest)
+    .u53(executedCid)
+    .raw(executionHash)
+    .finish();
+}
+
+/** Signed to leave every regency below `regency`. */
+export function stopStatement(membershipDigest: Uint8Array, regency: number): Uint8Array {
+  return scratch.byteString("kmmr/stop/1").raw(membershipDigest).u53(regency).finish();
+}
+
+/** Signed over the body of a STOPDATA, which names its regency itself. */
+export function stopDataStatement(membershipDigest: Uint8Array, body: Uint8Array): Uint8Array {
+  return scratch.byteString("kmmr/stopdata/1").raw(membershipDigest).bytes(body).finish();
+}
+
+/** Signed by the origin of a bundle over its digest. */
+export function bundleStatement(membershipDigest: Uint8Array, digest: Uint8Array): Uint8Array {
+  return scratch.byteString("kmmr/bundle/1").raw(membershipDigest).raw(digest).finish();
+}
+
+/** Signed by a voter whose state after instance `cid` has this Merkle root. */
+export function checkpointStatement(membershipDigest: Uint8Array, cid: number, root: Uint8Array): Uint8Array {
+  return scratch.byteString("kmmr/checkpoint/1").raw(membershipDigest).u53(cid).raw(root).finish();
+}
