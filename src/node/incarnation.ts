@@ -1,0 +1,60 @@
+/**
+ * The incarnation of this process: a number that grows with every start, so that the others can tell what an
+ * earlier life of this master sent from what this one sends.
+ */
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { join } from "node:path";
+
+const FILE_NAME = "incarnation";
+
+/** The stored number cannot be read: going on could use an incarnation twice. */
+export class IncarnationError extends Error {
+  override name = "IncarnationError";
+}
+
+/**
+ * Takes the next incarnation and makes it durable before returning it. It is at least the time of day in
+ * milliseconds, so that it grows even where the data directory was lost.
+ */
+export function nextIncarnation(dataDir: string, wallMs: number): number {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const next = Math.max(storedIncarnation(dataDir) + 1, wallMs);
+  const fileName = join(dataDir, FILE_NAME);
+  const temporary = `${fileName}.new`;
+  const file = openSync(temporary, "w", 0o600);
+  try {
+    writeSync(file, `${next}\n`);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(temporary, fileName);
+  syncFolder(dataDir);
+  return next;
+}
+
+function storedIncarnation(dataDir: string): number {
+  let text: string;
+  try {
+    text = readFileSync(join(dataDir, FILE_NAME), "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return 0;
+    throw error;
+  }
+  const stored = Number(text.trim());
+  if (/^\d+\n$/.test(text) && Number.isSafeInteger(stored)) return stored;
+  throw new IncarnationError(
+    `${join(dataDir, FILE_NAME)} is damaged; write into it one number above all before, ` +
+      "for example the output of: date +%s000",
+  );
+}
+
+/** A rename is durable only once its folder is. */
+function syncFolder(folder: string): void {
+  const file = openSync(folder, "r");
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
