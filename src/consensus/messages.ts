@@ -139,7 +139,12 @@ export type Message =
       readonly root: Uint8Array;
       readonly signature: Uint8Array;
     }
-  | { readonly type: "checkpointCertificate"; readonly certificate: CheckpointCertificate }
+  /** A stable checkpoint, and the certificate of the decision that it stands behind. */
+  | {
+      readonly type: "checkpointCertificate";
+      readonly certificate: CheckpointCertificate;
+      readonly decision: DecisionCertificate;
+    }
   /** Asks how far acknowledged instances may go. */
   | { readonly type: "fence"; readonly nonce: number }
   | {
@@ -194,7 +199,7 @@ export function writeMemberSignature(item: MemberSignature, w: Writer): void {
 }
 
 export function readMemberSignature(r: Reader): MemberSignature {
-  return { member: r.u8(), signature: r.raw(SIGNATURE_SIZE_BYTES) };
+  return { member: r.u8(), signature: r.raw(SIGNATURE_SIZE_BYTES).slice() };
 }
 
 export function writeCertificate(certificate: DecisionCertificate, w: Writer): void {
@@ -209,11 +214,11 @@ export function readCertificate(r: Reader): DecisionCertificate {
   return {
     cid: r.u53(),
     regency: r.u53(),
-    digest: r.raw(DIGEST_SIZE_BYTES),
+    digest: r.raw(DIGEST_SIZE_BYTES).slice(),
     accepts: r.list(MAX_MEMBERS, () => ({
       ...readMemberSignature(r),
       executedCid: r.u53(),
-      executionHash: r.raw(DIGEST_SIZE_BYTES),
+      executionHash: r.raw(DIGEST_SIZE_BYTES).slice(),
     })),
   };
 }
@@ -233,7 +238,7 @@ export function writeCheckpointCertificate(certificate: CheckpointCertificate, w
 export function readCheckpointCertificate(r: Reader): CheckpointCertificate {
   return {
     cid: r.u53(),
-    root: r.raw(DIGEST_SIZE_BYTES),
+    root: r.raw(DIGEST_SIZE_BYTES).slice(),
     signatures: r.list(MAX_MEMBERS, readMemberSignature),
   };
 }
@@ -256,7 +261,7 @@ export function decodeStopDataBody(bytes: Uint8Array): StopDataBody {
     claims: r.list(MAX_CLAIMS, () => ({
       cid: r.u53(),
       regency: r.u53(),
-      digest: r.raw(DIGEST_SIZE_BYTES),
+      digest: r.raw(DIGEST_SIZE_BYTES).slice(),
       writes: r.list(MAX_MEMBERS, readMemberSignature),
     })),
   };
@@ -329,6 +334,7 @@ export function encodeMessage(message: Message): Uint8Array {
       break;
     case "checkpointCertificate":
       writeCheckpointCertificate(message.certificate, w);
+      writeCertificate(message.decision, w);
       break;
     case "fence":
       w.u53(message.nonce);
@@ -346,7 +352,10 @@ export function encodeMessage(message: Message): Uint8Array {
   return w.finish();
 }
 
-/** The message that the bytes encode; views into `bytes`, no copies. Throws DecodeError. */
+/**
+ * The message that the bytes encode. What members keep (votes, values, bodies) is copied, so that a kept
+ * signature does not hold on to a whole network buffer. Throws DecodeError.
+ */
 export function decodeMessage(bytes: Uint8Array): Message {
   const r = new Reader(bytes);
   const message = readMessage(TYPES[r.u8()], r);
@@ -355,17 +364,17 @@ export function decodeMessage(bytes: Uint8Array): Message {
 }
 
 function readMessage(type: MessageType | undefined, r: Reader): Message {
-  const digest = () => r.raw(DIGEST_SIZE_BYTES);
-  const signature = () => r.raw(SIGNATURE_SIZE_BYTES);
+  const digest = () => r.raw(DIGEST_SIZE_BYTES).slice();
+  const signature = () => r.raw(SIGNATURE_SIZE_BYTES).slice();
   switch (type) {
     case "bundle":
-      return { type, bundle: r.raw(r.remaining) };
+      return { type, bundle: r.raw(r.remaining).slice() };
     case "propose":
       return {
         type,
         regency: r.u53(),
         cid: r.u53(),
-        value: r.bytes(),
+        value: r.bytes().slice(),
         authorityHash: digest(),
         signature: signature(),
       };
@@ -384,13 +393,17 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
     case "stop":
       return { type, regency: r.u53(), signature: signature() };
     case "stopData":
-      return { type, body: r.bytes(), signature: signature() };
+      return { type, body: r.bytes().slice(), signature: signature() };
     case "sync":
       return {
         type,
         sync: {
           authority: readAuthority(r),
-          collects: r.list(MAX_MEMBERS, () => ({ member: r.u8(), body: r.bytes(), signature: signature() })),
+          collects: r.list(MAX_MEMBERS, () => ({
+            member: r.u8(),
+            body: r.bytes().slice(),
+            signature: signature(),
+          })),
         },
       };
     case "authority":
@@ -404,7 +417,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
     case "valueRequest":
       return { type, cid: r.u53(), digest: digest() };
     case "value":
-      return { type, cid: r.u53(), value: r.bytes() };
+      return { type, cid: r.u53(), value: r.bytes().slice() };
     case "acceptRequest":
       return { type, cid: r.u53() };
     case "decisionsRequest":
@@ -414,23 +427,23 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
         type,
         first: r.u53(),
         instances: r.list(MAX_DECISIONS_PER_MESSAGE, () => ({
-          value: r.bytes(),
-          bundles: r.list(MAX_BUNDLES_PER_VALUE, () => r.bytes()),
+          value: r.bytes().slice(),
+          bundles: r.list(MAX_BUNDLES_PER_VALUE, () => r.bytes().slice()),
         })),
         certificate: readCertificate(r),
       };
     case "checkpoint":
       return { type, cid: r.u53(), root: digest(), signature: signature() };
     case "checkpointCertificate":
-      return { type, certificate: readCheckpointCertificate(r) };
+      return { type, certificate: readCheckpointCertificate(r), decision: readCertificate(r) };
     case "fence":
       return { type, nonce: r.u53() };
     case "fenceReply":
       return { type, nonce: r.u53(), accepted: r.u53(), regency: r.u53() };
     case "stateRequest":
-      return { type, cid: r.u53(), request: r.bytes() };
+      return { type, cid: r.u53(), request: r.bytes().slice() };
     case "stateReply":
-      return { type, cid: r.u53(), request: r.bytes(), reply: r.bytes() };
+      return { type, cid: r.u53(), request: r.bytes().slice(), reply: r.bytes().slice() };
     case undefined:
       throw new DecodeError("unknown message type");
   }

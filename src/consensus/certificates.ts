@@ -1,0 +1,80 @@
+/**
+ * Checking of certificates, in full, before they are kept, used or passed on: signers are distinct members,
+ * all fields equal, quorum size for the membership, every signature valid (refusing W3, W5 and W11 of
+ * BFT-SMaRt, whose certificates were compared in part, against 2f+1, or not at all).
+ */
+import type { Verifier } from "../base/crypto.ts";
+import type { Membership } from "./membership.ts";
+import type {
+  AcceptClaim,
+  AuthorityCertificate,
+  CheckpointCertificate,
+  DecisionCertificate,
+  MemberSignature,
+} from "./messages.ts";
+import { acceptStatement, checkpointStatement, stopStatement, writeStatement } from "./statements.ts";
+
+/** Checks signatures for one membership. */
+export class CertificateChecker {
+  readonly #membership: Membership;
+  readonly #verifier: Verifier;
+  readonly #mutation: string;
+
+  constructor(membership: Membership, verifier: Verifier, mutation = "") {
+    this.#membership = membership;
+    this.#verifier = verifier;
+    this.#mutation = mutation;
+  }
+
+  /** Whether `member` is one and made this signature over the statement. */
+  signedBy(member: number, statement: Uint8Array, signature: Uint8Array): boolean {
+    const signer = this.#membership.members[member];
+    return signer !== undefined && this.#verifier.verify(signer.publicKey, statement, signature);
+  }
+
+  #quorumOf<T extends MemberSignature>(items: readonly T[], statement: (item: T) => Uint8Array): boolean {
+    if (items.length < this.#membership.quorum) return false;
+    const seen = new Set<number>();
+    for (const item of items) {
+      if (seen.has(item.member) && this.#mutation !== "certificateAnySigner") return false;
+      seen.add(item.member);
+      if (!this.signedBy(item.member, statement(item), item.signature)) return false;
+    }
+    return true;
+  }
+
+  decision(certificate: DecisionCertificate): boolean {
+    const { regency, cid, digest, accepts } = certificate;
+    if (regency < 1 || cid < 1) return false;
+    return this.#quorumOf(accepts, (item) =>
+      acceptStatement(this.#membership.digest, regency, cid, digest, item.executedCid, item.executionHash),
+    );
+  }
+
+  authority(certificate: AuthorityCertificate): boolean {
+    if (certificate.regency < 2) return false;
+    const statement = stopStatement(this.#membership.digest, certificate.regency);
+    return this.#quorumOf(certificate.stops, () => statement);
+  }
+
+  checkpoint(certificate: CheckpointCertificate): boolean {
+    const statement = checkpointStatement(this.#membership.digest, certificate.cid, certificate.root);
+    return this.#quorumOf(certificate.signatures, () => statement);
+  }
+
+  /**
+   * Whether a correct acceptor may have made this claim: f+1 valid WRITE signatures of distinct members for
+   * exactly its ballot and value. At least one of them is a correct member's, which found the value right.
+   */
+  claim(claim: AcceptClaim): boolean {
+    if (this.#mutation === "claimNotChecked") return true;
+    if (claim.regency < 1) return false;
+    const statement = writeStatement(this.#membership.digest, claim.regency, claim.cid, claim.digest);
+    const valid = new Set<number>();
+    for (const write of claim.writes) {
+      if (this.signedBy(write.member, statement, write.signature)) valid.add(write.member);
+      if (valid.size > this.#membership.f) return true;
+    }
+    return false;
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * What a leader change makes of the ACCEPT claims for one instance (design, section 5; Mod-SMaRt's
+ * sound/binds/unbound predicates, with regencies from 1 so that "claims nothing" is no live ballot: W1).
+ */
+
+/** A claim as selection sees it; `digestKey` is the digest as a byte string. */
+export interface BallotClaim {
+  readonly regency: number;
+  readonly digestKey: string;
+}
+
+export type Selection =
+  /** Only this value may be proposed. */
+  | { readonly kind: "bound"; readonly claim: BallotClaim }
+  /** Any valid value may be proposed: nothing can have been decided. */
+  | { readonly kind: "free" }
+  /** These reports do not tell yet; more are needed. */
+  | { readonly kind: "wait" };
+
+/**
+ * The rule: over the reports of at least a quorum, a claim (b, v) is bound when a quorum of them claim
+ * nothing, or a ballot lower than b, or exactly (b, v); the highest bound one is taken. If a quorum claim
+ * nothing, anything may be proposed.
+ *
+ * @param reports one entry per report; undefined when it claims nothing for the instance
+ */
+export function selectValue(
+  quorum: number,
+  reports: readonly (BallotClaim | undefined)[],
+  mutation = "",
+): Selection {
+  let best: BallotClaim | undefined;
+  let silent = 0;
+  for (const claim of reports) {
+    if (claim === undefined || (mutation === "liveRegencyZero" && claim.regency <= 1)) {
+      silent += 1;
+      continue;
+    }
+    let agreeing = 0;
+    for (const other of reports) {
+      if (
+        other === undefined ||
+        other.regency < claim.regency ||
+        (other.regency === claim.regency && other.digestKey === claim.digestKey)
+      ) {
+        agreeing += 1;
+      }
+    }
+    if (agreeing < quorum) continue;
+    const better =
+      best === undefined ||
+      (mutation === "selectionLowestClaim" ? claim.regency < best.regency : claim.regency > best.regency);
+    if (better) best = claim;
+  }
+  if (best !== undefined) return { kind: "bound", claim: best };
+  return silent >= quorum ? { kind: "free" } : { kind: "wait" };
+}
