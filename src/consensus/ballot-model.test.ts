@@ -105,15 +105,16 @@ const claims = fc.option(
   },
 );
 
-test("the plain selection does not depend on the order of reports and never allows less when nothing is claimed", () => {
+test("the plain selection ignores the order of reports and invents no value", () => {
   fc.assert(
     fc.property(fc.array(claims, { minLength: 3, maxLength: 4 }), (reports: ModelClaim[]) => {
       const allowed = plainSelection(reports, 3);
       assert.deepEqual(plainSelection([...reports].reverse(), 3), allowed);
-      if (reports.every((claim) => claim === null)) assert.deepEqual(allowed, [1, 2]);
-      for (const value of allowed.length === 1 ? allowed : []) {
-        assert.ok(reports.some((claim) => claim?.value === value));
+      const silent = reports.filter((claim) => claim === null).length;
+      for (const value of allowed) {
+        assert.ok(silent >= 3 || reports.some((claim) => claim?.value === value));
       }
+      if (silent === reports.length) assert.deepEqual(allowed, [1, 2]);
     }),
   );
 });

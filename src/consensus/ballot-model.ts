@@ -96,22 +96,28 @@ const BOTH_VALUES = 0b11;
 /**
  * The selection in its plainest form. A claim is bound when a quorum of reports claim nothing, a lower ballot,
  * or exactly the same; the highest bound one is taken. If a quorum claim nothing, anything goes.
+ *
+ * Two values can be bound in one ballot: a correct member's, and one that the Byzantine member claims with its
+ * own WRITE and one more. Then neither was decided, and either may be taken; the model explores both.
  */
 export const plainSelection: Selection = (claims, quorum) => {
-  let best: ModelClaim = null;
-  for (const claim of claims) {
-    if (claim === null || (best !== null && best.ballot >= claim.ballot)) continue;
-    const agreeing = claims.filter(
-      (other) =>
-        other === null ||
-        other.ballot < claim.ballot ||
-        (other.ballot === claim.ballot && other.value === claim.value),
+  const bound = claims.filter((claim) => claim !== null && agreeing(claim, claims) >= quorum);
+  if (bound.length > 0) {
+    const highest = Math.max(...bound.map((claim) => claim!.ballot));
+    return VALUES.filter((value) =>
+      bound.some((claim) => claim!.ballot === highest && claim!.value === value),
     );
-    if (agreeing.length >= quorum) best = claim;
   }
-  if (best !== null) return [best.value];
   return claims.filter((claim) => claim === null).length >= quorum ? VALUES : [];
 };
+
+/** How many reports claim nothing, a lower ballot, or exactly the same. */
+function agreeing(claim: NonNullable<ModelClaim>, claims: readonly ModelClaim[]): number {
+  return claims.filter((other) => {
+    if (other === null || other.ballot < claim.ballot) return true;
+    return other.ballot === claim.ballot && other.value === claim.value;
+  }).length;
+}
 
 /** Visits every reachable state, breadth first, until one breaks safety or liveness. */
 export function explore(rules: BallotRules, selection: Selection = plainSelection): Exploration {
