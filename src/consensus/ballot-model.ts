@@ -12,7 +12,7 @@
  * and claims whatever its signatures, together with those of correct members, can back. A correct member
  * takes part in a ballot only after joining it, which is where it reports its claim.
  *
- * Each rule can be switched off, to show that the protocol needs it and that the model would notice.
+ * The selection is the replicas' own (selection.ts). Each other rule can be switched off, to show that the protocol needs it and that the model would notice.
  */
 import {
   BURNED,
@@ -39,6 +39,7 @@ import {
   withReport,
   withWrite,
 } from "./ballot-state.ts";
+import { selectValue } from "./selection.ts";
 
 /** What the members of a model keep to. */
 export interface BallotRules {
@@ -93,34 +94,20 @@ export interface Exploration {
 const VALUES = [1, 2] as const;
 const BOTH_VALUES = 0b11;
 
-/**
- * The selection in its plainest form. A claim is bound when a quorum of reports claim nothing, a lower ballot,
- * or exactly the same; the highest bound one is taken. If a quorum claim nothing, anything goes.
- *
- * Two values can be bound in one ballot: a correct member's, and one that the Byzantine member claims with its
- * own WRITE and one more. Then neither was decided, and either may be taken; the model explores both.
- */
-export const plainSelection: Selection = (claims, quorum) => {
-  const bound = claims.filter((claim) => claim !== null && agreeing(claim, claims) >= quorum);
-  if (bound.length > 0) {
-    const highest = Math.max(...bound.map((claim) => claim!.ballot));
-    return VALUES.filter((value) =>
-      bound.some((claim) => claim!.ballot === highest && claim!.value === value),
+/** The selection that the replicas run, with the model's values for digests. */
+export function protocolSelection(mutation = ""): Selection {
+  return (claims, quorum) => {
+    const reports = claims.map((claim) =>
+      claim === null ? undefined : { regency: claim.ballot, digestKey: String(claim.value) },
     );
-  }
-  return claims.filter((claim) => claim === null).length >= quorum ? VALUES : [];
-};
-
-/** How many reports claim nothing, a lower ballot, or exactly the same. */
-function agreeing(claim: NonNullable<ModelClaim>, claims: readonly ModelClaim[]): number {
-  return claims.filter((other) => {
-    if (other === null || other.ballot < claim.ballot) return true;
-    return other.ballot === claim.ballot && other.value === claim.value;
-  }).length;
+    const selected = selectValue(quorum, reports, mutation);
+    if (selected.kind === "bound") return [Number(selected.claim.digestKey)];
+    return selected.kind === "free" ? VALUES : [];
+  };
 }
 
 /** Visits every reachable state, breadth first, until one breaks safety or liveness. */
-export function explore(rules: BallotRules, selection: Selection = plainSelection): Exploration {
+export function explore(rules: BallotRules, selection: Selection = protocolSelection()): Exploration {
   const model = new BallotModel(rules, selection);
   const store = new StateStore();
   const start: Words = [FRESH_MEMBER, FRESH_MEMBER, FRESH_MEMBER];
