@@ -1,0 +1,360 @@
+/**
+ * The replicated state: etcd's keys, leases and revisions, changed only by operations that every replica
+ * executes in the same order, in batches that carry the agreed time. Deterministic and synchronous.
+ *
+ * A batch is one unit of the engine: after a crash the store opens at the end of some batch.
+ */
+import { assert } from "../base/assert.ts";
+import { DecodeError, Reader, Writer } from "../base/codec.ts";
+import type { Hasher } from "../base/crypto.ts";
+import { type Engine, EngineCorruptError, Table } from "./engine.ts";
+import { Keyspace } from "./keyspace.ts";
+import { LeaseBook } from "./lease-book.ts";
+import { decodeOperation } from "./operation.ts";
+import { readRange } from "./range.ts";
+import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./request-checks.ts";
+import {
+  applyDeleteRange,
+  applyPut,
+  applyTxn,
+  checkPutState,
+  hasPut,
+  isReadOnlyTxn,
+  prepareTxn,
+} from "./txn.ts";
+import {
+  type LeaseInfo,
+  type Operation,
+  type OperationResult,
+  type PutRequest,
+  type RangeRequest,
+  type RangeResult,
+  StoreError,
+  StoreErrorCode,
+  type TxnRequest,
+  type TxnResult,
+} from "./types.ts";
+
+/** etcd's --quota-backend-bytes default. */
+export const QUOTA_DEFAULT_BYTES: number = 2 * 1024 * 1024 * 1024;
+/** Record bytes kept in memory for watchers and fresh reads. */
+export const RECENT_DEFAULT_BYTES: number = 16 * 1024 * 1024;
+/** etcd's minimum at its default election timeout. */
+export const LEASE_TTL_MIN_SECONDS = 2;
+/** etcd's maximum. */
+export const LEASE_TTL_MAX_SECONDS = 9_000_000_000;
+/** What a lease counts for the quota (etcd's figure). */
+const LEASE_COST_BYTES = 64;
+const STATE_NAME = "store/state";
+
+export interface StoreOptions {
+  readonly engine: Engine;
+  readonly hasher: Hasher;
+  /** Part of the cluster's configuration: the same on every replica, or they would refuse differently. */
+  readonly quotaBytes?: number;
+  readonly recentSizeBytes?: number;
+}
+
+export class Store {
+  readonly #engine: Engine;
+  readonly #leases = new LeaseBook();
+  readonly #space: Keyspace;
+  readonly #quotaBytes: number;
+  #timeMs = 0;
+  #inBatch = false;
+  /** Whether the row with revision, compaction and time must be written with this batch. */
+  #stateChanged = false;
+
+  /** Opens the state in the engine. Throws EngineCorruptError when it is damaged. */
+  constructor(options: StoreOptions) {
+    this.#engine = options.engine;
+    this.#quotaBytes = options.quotaBytes ?? QUOTA_DEFAULT_BYTES;
+    this.#space = new Keyspace(options.engine, this.#leases, options.recentSizeBytes ?? RECENT_DEFAULT_BYTES);
+    this.#load();
+  }
+
+  /** etcd's store revision: 1 when empty, one more with every batch operation that changed a key. */
+  get revision(): number {
+    return this.#space.revision;
+  }
+
+  /** Revisions below this one can not be read; -1 when nothing was ever compacted. */
+  get compactRevision(): number {
+    return this.#space.compactRevision;
+  }
+
+  /** Agreed time of the last batch. */
+  get timeMs(): number {
+    return this.#timeMs;
+  }
+
+  get keyCount(): number {
+    return this.#space.index.liveCount;
+  }
+
+  get quotaBytes(): number {
+    return this.#quotaBytes;
+  }
+
+  /** Bytes that count for the quota: the same on every replica. */
+  get quotaUsedBytes(): number {
+    return this.#space.sizes.totalBytes + this.#leases.count * LEASE_COST_BYTES;
+  }
+
+  /** etcd's alarms. `noSpace` goes away by itself once compaction has made room. */
+  alarms(): readonly "noSpace"[] {
+    return this.#isFull() ? ["noSpace"] : [];
+  }
+
+  #isFull(): boolean {
+    return this.quotaUsedBytes >= this.#quotaBytes;
+  }
+
+  // Batches
+
+  /** Begins a batch at an agreed time (it only grows) and expires the leases that are due. */
+  beginBatch(timeMs: number): void {
+    assert(!this.#inBatch, "batches do not nest");
+    this.#inBatch = true;
+    if (timeMs > this.#timeMs) {
+      this.#timeMs = timeMs;
+      this.#stateChanged = true;
+    }
+    for (;;) {
+      const lease = this.#leases.first();
+      if (lease === undefined || lease.expiresAtMs > this.#timeMs) break;
+      this.#removeLease(lease.id);
+    }
+  }
+
+  /** Ends the batch: one unit of the engine. */
+  endBatch(): void {
+    assert(this.#inBatch, "a batch was begun");
+    this.#inBatch = false;
+    if (this.#stateChanged) {
+      this.#stateChanged = false;
+      const writer = new Writer(24).u53(this.revision).i64(BigInt(this.compactRevision)).u53(this.#timeMs);
+      this.setMeta(STATE_NAME, writer.finish());
+    }
+    this.#engine.commit();
+  }
+
+  /** Executes the canonical bytes of an operation; bytes that are none give the error `malformed`. */
+  executeBytes(bytes: Uint8Array, wantResult = true): OperationResult {
+    let operation: Operation;
+    try {
+      operation = decodeOperation(bytes);
+    } catch (error) {
+      if (error instanceof DecodeError) return MALFORMED;
+      throw error;
+    }
+    return this.execute(operation, wantResult);
+  }
+
+  /**
+   * Executes one operation inside a batch. Refusals are results, the same on every replica. Without
+   * `wantResult` what only the origin needs (previous values, ranges inside a transaction) is left out.
+   */
+  execute(operation: Operation, wantResult = true): OperationResult {
+    assert(this.#inBatch, "operations are executed in batches");
+    switch (operation.type) {
+      case "put":
+        return this.#put(operation.put, wantResult);
+      case "deleteRange": {
+        const { deleteRange: request } = operation;
+        const error = checkDeleteRange(request);
+        if (error !== undefined) return refusal(error);
+        this.#space.beginChanges();
+        const deleteRange = applyDeleteRange(this.#space, request, wantResult);
+        this.#endChanges();
+        return { type: "deleteRange", deleteRange };
+      }
+      case "txn":
+        return this.#txn(operation.txn, wantResult);
+      case "compact":
+        return this.#compact(operation.revision);
+      case "leaseGrant":
+        return this.#grant(operation.id, operation.ttlSeconds);
+      case "leaseRevoke":
+        if (this.#leases.get(operation.id) === undefined) return refusal(StoreErrorCode.leaseNotFound);
+        this.#removeLease(operation.id);
+        return { type: "leaseRevoke", revision: this.revision };
+      case "leaseKeepAlive":
+        return this.#keepAlive(operation.id);
+      case "noop":
+        return { type: "noop", revision: this.revision };
+    }
+  }
+
+  #endChanges(): void {
+    if (this.#space.endChanges()) this.#stateChanged = true;
+  }
+
+  #put(request: PutRequest, wantResult: boolean): OperationResult {
+    const error = checkPut(request) ?? checkPutState(this.#space, request);
+    if (error !== undefined) return refusal(error);
+    if (this.#isFull()) return refusal(StoreErrorCode.noSpace);
+    this.#space.beginChanges();
+    const put = applyPut(this.#space, request, wantResult);
+    this.#endChanges();
+    return { type: "put", put };
+  }
+
+  #txn(request: TxnRequest, wantResult: boolean): OperationResult {
+    const error = checkTxn(request);
+    if (error !== undefined) return refusal(error);
+    const chosen = prepareTxn(this.#space, request);
+    if (typeof chosen === "string") return refusal(chosen);
+    if (this.#isFull() && hasPut(request)) return refusal(StoreErrorCode.noSpace);
+    this.#space.beginChanges();
+    const txn = applyTxn(this.#space, chosen, wantResult);
+    this.#endChanges();
+    return { type: "txn", txn };
+  }
+
+  #compact(revision: number): OperationResult {
+    if (revision <= this.compactRevision) return refusal(StoreErrorCode.compacted);
+    if (revision > this.revision) return refusal(StoreErrorCode.futureRevision);
+    this.#space.compact(revision);
+    this.#stateChanged = true;
+    return { type: "compact", revision: this.revision };
+  }
+
+  // Leases
+
+  #grant(id: bigint, ttlSeconds: number): OperationResult {
+    if (id === 0n) return MALFORMED;
+    if (ttlSeconds > LEASE_TTL_MAX_SECONDS) return refusal(StoreErrorCode.leaseTtlTooLarge);
+    if (this.#leases.get(id) !== undefined) return refusal(StoreErrorCode.leaseExists);
+    if (this.#isFull()) return refusal(StoreErrorCode.noSpace);
+    const ttl = Math.max(ttlSeconds, LEASE_TTL_MIN_SECONDS);
+    this.#leases.add(id, ttl, this.#timeMs + ttl * 1000);
+    this.#writeLease(id);
+    return { type: "leaseGrant", revision: this.revision, id, ttlSeconds: ttl };
+  }
+
+  #keepAlive(id: bigint): OperationResult {
+    const lease = this.#leases.get(id);
+    if (lease !== undefined) {
+      this.#leases.renew(lease, this.#timeMs + lease.ttlSeconds * 1000);
+      this.#writeLease(id);
+    }
+    return { type: "leaseKeepAlive", revision: this.revision, id, ttlSeconds: lease?.ttlSeconds ?? 0 };
+  }
+
+  /** Removes a lease and, in one revision, its keys. */
+  #removeLease(id: bigint): void {
+    const lease = this.#leases.get(id);
+    assert(lease !== undefined, "the lease exists");
+    if (lease.keys.size > 0) {
+      this.#space.beginChanges();
+      for (const key of [...lease.keys].sort()) {
+        const entry = this.#space.live(key);
+        assert(entry !== undefined, "keys on a lease exist");
+        this.#space.delete(entry);
+      }
+      this.#endChanges();
+    }
+    this.#leases.remove(lease);
+    this.#writeLease(id);
+  }
+
+  #writeLease(id: bigint): void {
+    const lease = this.#leases.get(id);
+    const key = new Writer(8).i64(id).finish();
+    if (lease === undefined) {
+      this.#engine.delete(Table.lease, key);
+    } else {
+      const value = new Writer(16).u53(lease.ttlSeconds).u53(lease.expiresAtMs).finish();
+      this.#engine.put(Table.lease, key, value);
+    }
+  }
+
+  /** A lease as of the last batch, or undefined when there is none with this id. */
+  leaseTimeToLive(id: bigint): LeaseInfo | undefined {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return undefined;
+    const { ttlSeconds, expiresAtMs } = lease;
+    return { id, grantedTtlSeconds: ttlSeconds, expiresAtMs, keys: [...lease.keys].sort() };
+  }
+
+  /** Ids of all leases, ascending. */
+  leases(): bigint[] {
+    return this.#leases.ids();
+  }
+
+  /** Agreed time at which the next lease is due; a leader then proposes even without a request. */
+  nextExpiryMs(): number | undefined {
+    return this.#leases.first()?.expiresAtMs;
+  }
+
+  // Reads
+
+  /** Reads a range of the state after the last batch. Throws StoreError. */
+  range(request: RangeRequest): RangeResult {
+    const error = checkRange(request);
+    if (error !== undefined) throw new StoreError(error);
+    return readRange(this.#space, request);
+  }
+
+  /** Serves a transaction that only reads (`isReadOnlyTxn`). Throws StoreError. */
+  readTxn(request: TxnRequest): TxnResult {
+    assert(isReadOnlyTxn(request), "the transaction only reads");
+    const error = checkTxn(request);
+    if (error !== undefined) throw new StoreError(error);
+    const chosen = prepareTxn(this.#space, request);
+    if (typeof chosen === "string") throw new StoreError(chosen);
+    return applyTxn(this.#space, chosen, true);
+  }
+
+  // Named values
+
+  /** A value put by `setMeta`, or undefined. */
+  getMeta(name: string): Uint8Array | undefined {
+    return this.#engine.get(Table.meta, new Writer(name.length + 4).byteString(name).finish());
+  }
+
+  /**
+   * Keeps a small named value beside the state, in the unit of the current batch (or the next). It is this
+   * replica's own: no part of the digest and not transferred.
+   */
+  setMeta(name: string, value: Uint8Array): void {
+    this.#engine.put(Table.meta, new Writer(name.length + 4).byteString(name).finish(), value);
+  }
+
+  // Opening
+
+  #load(): void {
+    this.#leases.clear();
+    let revision = 1;
+    let compactRevision = -1;
+    const state = this.getMeta(STATE_NAME);
+    try {
+      if (state !== undefined) {
+        const reader = new Reader(state);
+        revision = reader.u53();
+        compactRevision = Number(reader.i64());
+        this.#timeMs = reader.u53();
+        reader.end();
+      }
+      const rows = this.#engine.range(Table.lease, LEASE_FIRST, LEASE_END, Number.POSITIVE_INFINITY);
+      for (const { key, value } of rows) {
+        const reader = new Reader(value);
+        this.#leases.add(new Reader(key).i64(), reader.u53(), reader.u53());
+        reader.end();
+      }
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      throw new EngineCorruptError(`the store's own rows are damaged (${error.message}); repair from peers`);
+    }
+    this.#space.load(revision, compactRevision);
+  }
+}
+
+const LEASE_FIRST = new Uint8Array(0);
+const LEASE_END = new Uint8Array(9).fill(255);
+const MALFORMED: OperationResult = { type: "error", error: StoreErrorCode.malformed };
+
+function refusal(error: StoreErrorCode): OperationResult {
+  return { type: "error", error };
+}
