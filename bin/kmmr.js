@@ -14,8 +14,8 @@ const NODE_MAJOR_NEEDED = 24;
 const EXIT_FAILURE = 1;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const source = join(root, "src", "cli", "main.ts");
-const main = existsSync(source) ? source : join(root, "dist", "cli", "main.js");
+const source = join(root, "src/cli/main.ts");
+const main = existsSync(source) ? source : join(root, "dist/cli/main.js");
 
 /** The Node binary that was installed with this package, or undefined. */
 function bundledNode() {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 const root = join(import.meta.dirname, "..", "..");
 const cache = existsSync(join(root, "src"))
   ? join(root, ".cache", "compile")
-  : join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "kmmr", "compile");
+  : join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "kmmr", "compile");
 enableCompileCache(cache);
 
 const { run } = await import("./program.ts");

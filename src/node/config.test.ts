@@ -43,8 +43,14 @@ test("a good config gets defaults and absolute file names", () => {
 });
 
 test("sizes, lists of addresses and plain clients are read", () => {
-  const text = GOOD.replace(/client:[\s\S]*peer:/, "client:\n  listen: [http://127.0.0.1:1, 'http://[::1]:2']\npeer:");
-  const config = parseConfig(`${text}\nlimits: { quotaBytes: 8GiB }\nmetrics: { listen: 'http://127.0.0.1:2381' }`, "c");
+  const text = GOOD.replace(
+    /client:[\s\S]*peer:/,
+    "client:\n  listen: [http://127.0.0.1:1, 'http://[::1]:2']\npeer:",
+  );
+  const config = parseConfig(
+    `${text}\nlimits: { quotaBytes: 8GiB }\nmetrics: { listen: 'http://127.0.0.1:2381' }`,
+    "c",
+  );
   assert.equal(config.limits.quotaBytes, 8 * 1024 ** 3);
   assert.deepEqual(config.client.listen, ["http://127.0.0.1:1", "http://[::1]:2"]);
   assert.equal(config.metrics.listen, "http://127.0.0.1:2381");
@@ -52,42 +58,73 @@ test("sizes, lists of addresses and plain clients are read", () => {
 
 /** What is written, and the lines that must come out. */
 const TABLE: readonly (readonly [title: string, text: string, lines: readonly string[]])[] = [
-  ["a mistyped key names the right one", GOOD.replace("dataDir", "datadir"), [
-    "1: dataDir: is missing",
-    '3: datadir: unknown key; did you mean "dataDir"?',
-  ]],
-  ["a key of another object is found there", `${GOOD}\nrequestTimeout: 5`, [
-    '16: requestTimeout: unknown key; did you mean "limits.requestTimeoutMs"?',
-  ]],
-  ["a strange key lists what is known", `${GOOD}\nlog: { colour: red }`, [
-    "16: log.colour: unknown key; known here: level",
-  ]],
-  ["an address without a scheme", GOOD.replace("https://127.0.0.1:2379", "127.0.0.1:2379"), [
-    '7: client.listen: "127.0.0.1:2379" is not an address: write http://HOST:PORT or https://HOST:PORT',
-  ]],
-  ["a peer address with a scheme", GOOD.replace("127.0.0.1:2380", "https://127.0.0.1:2380"), [
-    '12: peer.listen: "https://127.0.0.1:2380" is not an address: write HOST:PORT, for example 0.0.0.0:2380',
-  ]],
-  ["a port out of range", GOOD.replace(":2380", ":66000"), [
-    '12: peer.listen: "127.0.0.1:66000" is not an address: write HOST:PORT, for example 0.0.0.0:2380',
-  ]],
-  ["https without key and authority", GOOD.replace(/ {2}(keyFile: client.key|caFile: ca.crt)\n/g, ""), [
-    "7: client.keyFile: is missing: https needs it",
-    "7: client.caFile: is missing: clients must show certificates of it (or set client.requireClientCert: false)",
-  ]],
-  ["http with a certificate", GOOD.replace("https:", "http:").replace(/ {2}(keyFile|caFile): c.*\n/g, ""), [
-    "8: client.certFile: has no meaning with http: write client.listen: https://...",
-  ]],
-  ["a size that is none", `${GOOD}\nlimits: { quotaBytes: 2 gigs }`, [
-    '16: limits.quotaBytes: "2 gigs" is not a size: write bytes, or 512MiB, or 2GiB',
-  ]],
-  ["a number out of bounds", `${GOOD}\nlimits:\n  requestTimeoutMs: 5`, [
-    "17: limits.requestTimeoutMs: Too small: expected number to be >=100",
-  ]],
-  ["a read mode that is none", `${GOOD}\nreadMode: quick`, ['16: readMode: expected one of "fenced"|"ordered"']],
-  ["an empty file", "", [
-    "1: must hold keys and values: name, dataDir, genesisFile, identityKeyFile, client, peer, readMode, limits, log, metrics",
-  ]],
+  [
+    "a mistyped key names the right one",
+    GOOD.replace("dataDir", "datadir"),
+    ["1: dataDir: is missing", '3: datadir: unknown key; did you mean "dataDir"?'],
+  ],
+  [
+    "a key of another object is found there",
+    `${GOOD}\nrequestTimeout: 5`,
+    ['16: requestTimeout: unknown key; did you mean "limits.requestTimeoutMs"?'],
+  ],
+  [
+    "a strange key lists what is known",
+    `${GOOD}\nlog: { colour: red }`,
+    ["16: log.colour: unknown key; known here: level"],
+  ],
+  [
+    "an address without a scheme",
+    GOOD.replace("https://127.0.0.1:2379", "127.0.0.1:2379"),
+    ['7: client.listen: "127.0.0.1:2379" is not an address: write http://HOST:PORT or https://HOST:PORT'],
+  ],
+  [
+    "a peer address with a scheme",
+    GOOD.replace("127.0.0.1:2380", "https://127.0.0.1:2380"),
+    [
+      '12: peer.listen: "https://127.0.0.1:2380" is not an address: write HOST:PORT, for example 0.0.0.0:2380',
+    ],
+  ],
+  [
+    "a port out of range",
+    GOOD.replace(":2380", ":66000"),
+    ['12: peer.listen: "127.0.0.1:66000" is not an address: write HOST:PORT, for example 0.0.0.0:2380'],
+  ],
+  [
+    "https without key and authority",
+    GOOD.replace(/ {2}(keyFile: client.key|caFile: ca.crt)\n/g, ""),
+    [
+      "7: client.keyFile: is missing: https needs it",
+      "7: client.caFile: is missing: clients must show certificates of it (or set client.requireClientCert: false)",
+    ],
+  ],
+  [
+    "http with a certificate",
+    GOOD.replace("https:", "http:").replace(/ {2}(keyFile|caFile): c.*\n/g, ""),
+    ["8: client.certFile: has no meaning with http: write client.listen: https://..."],
+  ],
+  [
+    "a size that is none",
+    `${GOOD}\nlimits: { quotaBytes: 2 gigs }`,
+    ['16: limits.quotaBytes: "2 gigs" is not a size: write bytes, or 512MiB, or 2GiB'],
+  ],
+  [
+    "a number out of bounds",
+    `${GOOD}\nlimits:\n  requestTimeoutMs: 5`,
+    ["17: limits.requestTimeoutMs: Too small: expected number to be >=100"],
+  ],
+  [
+    "a read mode that is none",
+    `${GOOD}\nreadMode: quick`,
+    ['16: readMode: expected one of "fenced"|"ordered"'],
+  ],
+  [
+    "an empty file",
+    "",
+    [
+      "1: must hold keys and values: name, dataDir, genesisFile, identityKeyFile, client, peer, readMode, limits, log, metrics",
+    ],
+  ],
   ["the same key twice", `${GOOD}\nname: m2`, ["16: Map keys must be unique at line 16, column 1:"]],
 ];
 

@@ -29,11 +29,9 @@ const sizeBytes = z.union([z.number(), z.string()]).transform((value, context) =
   return z.NEVER;
 });
 
-const endpoint = z
-  .string()
-  .refine((text) => parseEndpoint(text) !== undefined, {
-    error: (issue) => `"${issue.input}" is not an address: write http://HOST:PORT or https://HOST:PORT`,
-  });
+const endpoint = z.string().refine((text) => parseEndpoint(text) !== undefined, {
+  error: (issue) => `"${issue.input}" is not an address: write http://HOST:PORT or https://HOST:PORT`,
+});
 
 const address = z.string().refine((text) => parseAddress(text) !== undefined, {
   error: (issue) => `"${issue.input}" is not an address: write HOST:PORT, for example 0.0.0.0:2380`,
@@ -121,7 +119,13 @@ function joined(path: Path): string {
 /** Every key that the schema knows, by the path of the object that holds it. */
 function knownKeys(): Map<string, readonly string[]> {
   const known = new Map<string, readonly string[]>([["", Object.keys(configSchema.shape)]]);
-  const parts = { client: clientSchema, peer: peerSchema, limits: limitsSchema, log: logSchema, metrics: metricsSchema };
+  const parts = {
+    client: clientSchema,
+    peer: peerSchema,
+    limits: limitsSchema,
+    log: logSchema,
+    metrics: metricsSchema,
+  };
   for (const [name, schema] of Object.entries(parts)) known.set(name, Object.keys(schema.shape));
   return known;
 }
@@ -173,7 +177,8 @@ function crossProblems(config: Config): Problem[] {
   }
   if (schemes.has(true)) {
     for (const key of ["certFile", "keyFile"] as const) {
-      if (client[key] === undefined) problems.push({ path: ["client", key], text: "is missing: https needs it" });
+      if (client[key] === undefined)
+        problems.push({ path: ["client", key], text: "is missing: https needs it" });
     }
     if (client.requireClientCert !== false && client.caFile === undefined) {
       problems.push({
@@ -184,7 +189,10 @@ function crossProblems(config: Config): Problem[] {
   } else {
     for (const key of ["certFile", "keyFile", "caFile"] as const) {
       if (client[key] !== undefined) {
-        problems.push({ path: ["client", key], text: "has no meaning with http: write client.listen: https://..." });
+        problems.push({
+          path: ["client", key],
+          text: "has no meaning with http: write client.listen: https://...",
+        });
       }
     }
     if (client.requireClientCert === true) {
@@ -222,7 +230,9 @@ export function parseConfig(text: string, fileName: string): Config {
   const document = parseDocument(text, { lineCounter: lines });
   if (document.errors.length > 0) {
     throw new ConfigError(
-      document.errors.map((error) => `${fileName}:${error.linePos?.[0].line ?? 1}: ${error.message.split("\n")[0]}`),
+      document.errors.map(
+        (error) => `${fileName}:${error.linePos?.[0].line ?? 1}: ${error.message.split("\n")[0]}`,
+      ),
     );
   }
   const report = (problems: readonly Problem[]): never => {
@@ -236,7 +246,9 @@ export function parseConfig(text: string, fileName: string): Config {
   };
   const content: unknown = document.toJS();
   if (typeof content !== "object" || content === null || Array.isArray(content)) {
-    return report([{ path: [], text: `must hold keys and values: ${Object.keys(configSchema.shape).join(", ")}` }]);
+    return report([
+      { path: [], text: `must hold keys and values: ${Object.keys(configSchema.shape).join(", ")}` },
+    ]);
   }
   const checked = configSchema.safeParse(content, { reportInput: true });
   if (!checked.success) return report(checked.error.issues.flatMap(problemsOf));

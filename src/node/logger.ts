@@ -23,7 +23,12 @@ export interface LogSink {
   write(line: string): void;
 }
 
-const COLOURS: Readonly<Record<string, string>> = { debug: "\x1b[2m", info: "", warn: "\x1b[33m", error: "\x1b[31m" };
+const COLOURS: Readonly<Record<string, string>> = {
+  debug: "\x1b[2m",
+  info: "",
+  warn: "\x1b[33m",
+  error: "\x1b[31m",
+};
 
 /** `12:30:59.123 warn  links: text key=value`, from one JSON line. */
 export function readableLine(line: string, colour: boolean): string {
@@ -41,7 +46,7 @@ export function standardErrorSink(): LogSink {
   // Synchronous writes: the last lines before a crash are the ones that matter.
   const output = pino.destination({ fd: 2, sync: true });
   if (process.stderr.isTTY !== true) return output;
-  const colour = process.env["NO_COLOR"] === undefined;
+  const colour = process.env.NO_COLOR === undefined;
   return { write: (line) => output.write(readableLine(line, colour)) };
 }
 

@@ -1,0 +1,149 @@
+/**
+ * `kmmr node`: runs one master of the cluster until it is told to end.
+ */
+import { rmSync } from "node:fs";
+import { Command, Option } from "commander";
+import { type Config, ConfigError, loadConfig } from "../node/config.ts";
+import { createLogger, type Logger } from "../node/logger.ts";
+import { Member } from "../node/member.ts";
+import { LogDamagedError } from "../storage/log-errors.ts";
+import type { MasterReport } from "./demo-process.ts";
+import { CommandError, ExitCode } from "./exit-code.ts";
+import { type OutputFormat, outputOption, withExamples } from "./output-option.ts";
+
+/** A member that does not end by itself within this time is ended. */
+const STOP_TIMEOUT_MS = 5_000;
+const REPORT_INTERVAL_MS = 50;
+
+interface NodeOptions {
+  readonly config: string;
+  readonly check?: boolean;
+  readonly output: OutputFormat;
+  /** Started by the supervisor of a demo, which is told of changes and without which nothing goes on. */
+  readonly supervised?: boolean;
+  readonly removeWhenOrphaned?: string;
+}
+
+/** Loads the config; problems become the text and exit code of the command. */
+function configOf(options: NodeOptions): Config {
+  try {
+    return loadConfig(options.config);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandError(error.message, ExitCode.usage);
+    throw error;
+  }
+}
+
+async function openMember(config: Config, logger: Logger): Promise<Member> {
+  try {
+    return await Member.open(config, logger);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandError(error.message, ExitCode.usage);
+    if (error instanceof LogDamagedError) throw new CommandError(error.message, ExitCode.severe);
+    throw error;
+  }
+}
+
+/** Ends the process once the member has stopped, or has had its time to. */
+function endWith(member: Member, logger: Logger, exitCode: ExitCode, afterwards: () => void): void {
+  const end = () => {
+    afterwards();
+    process.exit(exitCode);
+  };
+  setTimeout(() => {
+    logger.warn("stopping takes too long", { timeoutMs: STOP_TIMEOUT_MS });
+    end();
+  }, STOP_TIMEOUT_MS);
+  member.stop().then(end, (error: unknown) => {
+    logger.error("stopping failed", { error: String(error) });
+    end();
+  });
+}
+
+/** Reports to the supervisor whatever changed since the last report. */
+function reportChanges(member: Member): void {
+  let last = "";
+  const send = () => {
+    const report: MasterReport = member.report();
+    const text = JSON.stringify(report);
+    if (text === last || !process.connected) return;
+    last = text;
+    process.send?.(report);
+  };
+  setInterval(send, REPORT_INTERVAL_MS).unref();
+  send();
+}
+
+async function runNode(options: NodeOptions): Promise<void> {
+  const config = configOf(options);
+  if (options.check === true) {
+    console.log(options.output === "json" ? JSON.stringify(config) : `${options.config}: no problem found`);
+    return;
+  }
+  const logger = createLogger(config.log.level).component("node");
+  let member: Member | undefined;
+  let ending = false;
+  const end = (exitCode: ExitCode, why: string, afterwards = () => {}) => {
+    if (ending) return;
+    ending = true;
+    logger.info("stopping", { why });
+    if (member === undefined) {
+      afterwards();
+      process.exit(exitCode);
+    }
+    endWith(member, logger, exitCode, afterwards);
+  };
+  for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+    process.on(event, (error: unknown) => {
+      logger.error("this process cannot go on", {
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
+      process.exit(ExitCode.failure);
+    });
+  }
+  process.on("SIGTERM", () => end(ExitCode.ok, "SIGTERM"));
+  process.on("SIGINT", () => end(ExitCode.ok, "SIGINT"));
+  if (options.supervised === true) {
+    const folder = options.removeWhenOrphaned;
+    const endOrphaned = () =>
+      end(ExitCode.ok, "the demo has ended", () => {
+        if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+      });
+    process.on("disconnect", endOrphaned);
+    if (!process.connected) return endOrphaned();
+  }
+  member = await openMember(config, logger);
+  member.onFatal((error) => {
+    logger.error("this master cannot go on", { error: error instanceof Error ? error.stack : String(error) });
+    process.exit(ExitCode.failure);
+  });
+  await member.start();
+  if (options.supervised === true) reportChanges(member);
+  else if (options.output === "json") console.log(JSON.stringify(member.addresses()));
+}
+
+/** The `node` command. */
+export function nodeCommand(): Command {
+  const command = new Command("node")
+    .description("run one master of a cluster, as its config file says, until SIGTERM or SIGINT")
+    .requiredOption("-c, --config <file>", "config file of this master (kmmr init writes it)")
+    .option("--check", "only check the config file")
+    .addOption(outputOption())
+    .addOption(new Option("--supervised").hideHelp())
+    .addOption(new Option("--remove-when-orphaned <folder>").hideHelp())
+    .action(runNode);
+  return withExamples(
+    command,
+    [
+      "kmmr node --config /etc/kmmr/kmmr.yaml",
+      "kmmr node --config /etc/kmmr/kmmr.yaml --check",
+      "kmmr node --config /etc/kmmr/kmmr.yaml --output json   # the addresses in use, as one line",
+    ],
+    [
+      "0  ended as told",
+      "1  failed",
+      "2  the config has problems: one line each on standard error",
+      "3  the log is damaged where nothing may be lost: the text says what to do",
+    ],
+  );
+}

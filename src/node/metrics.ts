@@ -1,0 +1,155 @@
+/**
+ * Figures of this process for Prometheus. Names are etcd's where the meaning is the same, so that its boards
+ * and alerts go on working; what only KmMR has starts with kmmr_.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { TraceEvent } from "../replica/contract.ts";
+
+/** What is asked of the process when Prometheus scrapes: nothing of it is kept up to date in between. */
+export interface MetricsSource {
+  readonly version: string;
+  readonly memberId: bigint;
+  readonly members: readonly string[];
+  isLeader(): boolean;
+  hasLeader(): boolean;
+  serving(): boolean;
+  regency(): number;
+  lastDecided(): number;
+  lastExecuted(): number;
+  revision(): number;
+  pending(): number;
+  databaseSize(): { readonly total: number; readonly inUse: number };
+  readonly quotaBytes: number;
+}
+
+/** etcd's buckets of the log sync: 1 ms doubling to 8 s, and three finer ones for fast disks. */
+const SYNC_BUCKETS_S = [0.000125, 0.00025, 0.0005, ...Array.from({ length: 14 }, (_, i) => 0.001 * 2 ** i)];
+
+/** All figures of one process. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #leaderChanges = this.#counter("etcd_server_leader_changes_seen_total", "Leader changes seen.");
+  readonly #failed = this.#counter("etcd_server_proposals_failed_total", "Requests that got no agreement.");
+  readonly #stops = this.#counter(
+    "kmmr_stops_total",
+    "Times this master asked for another leader, by reason.",
+    ["reason"],
+  );
+  readonly #misbehaviour = this.#counter(
+    "kmmr_misbehaviour_total",
+    "Messages of another master that no correct one sends.",
+    ["member"],
+  );
+  readonly #transfers = this.#counter("kmmr_transfers_total", "State transfers, by phase.", ["phase"]);
+  readonly #slowTurns = this.#counter(
+    "kmmr_slow_turns_total",
+    "Turns of the event loop of more than 100 ms.",
+  );
+  readonly #sync: Histogram;
+  readonly #members: readonly string[];
+  #leader: number | undefined;
+
+  constructor(source: MetricsSource) {
+    this.#members = source.members;
+    this.#sync = new Histogram({
+      name: "etcd_disk_wal_fsync_duration_seconds",
+      help: "Duration of one sync of the log.",
+      buckets: SYNC_BUCKETS_S,
+      registers: [this.registry],
+    });
+    collectDefaultMetrics({ register: this.registry });
+    this.#gauges(source);
+  }
+
+  #counter(name: string, help: string, labelNames: string[] = []): Counter {
+    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  }
+
+  #gauges(source: MetricsSource): void {
+    const flag = (value: boolean) => (value ? 1 : 0);
+    this.#gauge("etcd_server_has_leader", "1 when a leader is known.", () => flag(source.hasLeader()));
+    this.#gauge("etcd_server_is_leader", "1 when this master leads.", () => flag(source.isLeader()));
+    this.#gauge("etcd_server_is_learner", "Always 0: this master has a vote.", () => 0);
+    this.#gauge("etcd_server_proposals_committed_total", "Last decided instance.", () =>
+      source.lastDecided(),
+    );
+    this.#gauge("etcd_server_proposals_applied_total", "Last executed instance.", () =>
+      source.lastExecuted(),
+    );
+    this.#gauge("etcd_server_proposals_pending", "Requests that wait for agreement.", () => source.pending());
+    this.#gauge("etcd_server_quota_backend_bytes", "Largest size of the database.", () => source.quotaBytes);
+    this.#gauge(
+      "etcd_mvcc_db_total_size_in_bytes",
+      "Size of the database file.",
+      () => source.databaseSize().total,
+    );
+    this.#gauge(
+      "etcd_mvcc_db_total_size_in_use_in_bytes",
+      "Size of what is in use in the database file.",
+      () => source.databaseSize().inUse,
+    );
+    this.#gauge("etcd_debugging_mvcc_current_revision", "Revision of the store.", () => source.revision());
+    this.#gauge("kmmr_regency", "Number of the present leader's regency.", () => source.regency());
+    this.#gauge("kmmr_serving", "1 when this master answers clients.", () => flag(source.serving()));
+    new Gauge({
+      name: "etcd_server_version",
+      help: "Always 1: the version is in the label.",
+      labelNames: ["server_version"],
+      registers: [this.registry],
+    }).set({ server_version: source.version }, 1);
+    new Gauge({
+      name: "etcd_server_id",
+      help: "Always 1: the member id is in the label.",
+      labelNames: ["server_id"],
+      registers: [this.registry],
+    }).set({ server_id: source.memberId.toString(16) }, 1);
+  }
+
+  /** Counts what happened inside the replica. */
+  trace(event: TraceEvent): void {
+    switch (event.kind) {
+      case "regency":
+        if (this.#leader !== undefined && this.#leader !== event.leader) this.#leaderChanges.inc();
+        this.#leader = event.leader;
+        break;
+      case "stop":
+        this.#stops.inc({ reason: event.reason });
+        break;
+      case "misbehaviour":
+        this.#misbehaviour.inc({ member: this.#members[event.member] ?? String(event.member) });
+        break;
+      case "transfer":
+        this.#transfers.inc({ phase: event.phase });
+        break;
+      default:
+    }
+  }
+
+  requestFailed(count = 1): void {
+    this.#failed.inc(count);
+  }
+
+  slowTurn(): void {
+    this.#slowTurns.inc();
+  }
+
+  logSynced(durationMs: number): void {
+    this.#sync.observe(durationMs / 1000);
+  }
+
+  /** The text that Prometheus reads. */
+  text(): Promise<string> {
+    return this.registry.metrics();
+  }
+}
