@@ -53,7 +53,8 @@ export class BundlePool {
     if (this.#byDigest.has(key)) return true;
     if (wanted) {
       this.#byDigest.set(key, bundle);
-      if (bundle.incarnation !== pool.incarnation || pool.bySeq.has(bundle.seq)) return true;
+      if (bundle.incarnation < pool.incarnation) return true;
+      if (bundle.incarnation === pool.incarnation && pool.bySeq.has(bundle.seq)) return true;
     } else {
       if (bundle.incarnation < pool.incarnation || pool.bySeq.has(bundle.seq)) return false;
       if (bundle.seq > this.#firstSeq(bundle.origin, bundle.incarnation) + SEQS_AHEAD_MAX) return false;
@@ -84,6 +85,7 @@ export class BundlePool {
     for (const { origin, incarnation, seq, digest } of references) {
       const pool = this.#origins[origin]!;
       this.#byDigest.delete(toByteString(digest));
+      if (pool.incarnation < incarnation) this.#restart(pool, incarnation);
       if (pool.incarnation !== incarnation) continue;
       const pooled = pool.bySeq.get(seq);
       if (pooled === undefined) continue;
@@ -108,6 +110,7 @@ export class BundlePool {
 
   #next(origin: number): Pooled | undefined {
     const pool = this.#origins[origin]!;
+    if (pool.incarnation < this.#table.at(origin).incarnation) return undefined;
     return pool.bySeq.get(this.#firstSeq(origin, pool.incarnation) + 1);
   }
 
@@ -135,7 +138,7 @@ export class BundlePool {
   take(bundlesMax: number, sizeBytesMax: number): BundleReference[] {
     const references: BundleReference[] = [];
     const n = this.#origins.length;
-    const nextSeq = this.#origins.map((pool, origin) => this.#firstSeq(origin, pool.incarnation) + 1);
+    const nextSeq = this.#origins.map((_, origin) => this.#next(origin)?.bundle.seq ?? 0);
     let sizeBytes = 0;
     for (let progress = true; progress; ) {
       progress = false;

@@ -76,6 +76,8 @@ export interface Collect {
 export interface SyncBody {
   readonly authority: AuthorityCertificate;
   readonly collects: readonly Collect[];
+  /** The leader's, over the rest: without it any member could make a second valid SYNC for a regency. */
+  readonly signature: Uint8Array;
 }
 
 /** One decided instance with its bodies, for a member that was away. */
@@ -269,6 +271,25 @@ export function decodeStopDataBody(bytes: Uint8Array): StopDataBody {
   return body;
 }
 
+function writeSyncContent(sync: Omit<SyncBody, "signature">, w: Writer): void {
+  writeAuthority(sync.authority, w);
+  w.list(sync.collects, (collect) => {
+    w.u8(collect.member).bytes(collect.body).raw(collect.signature);
+  });
+}
+
+/** What the leader signs of a SYNC. */
+export function encodeSyncContent(sync: Omit<SyncBody, "signature">): Uint8Array {
+  writeSyncContent(sync, scratch);
+  return scratch.finish();
+}
+
+/** Canonical bytes of a certificate of authority; their hash rides in every PROPOSE of the regency. */
+export function encodeAuthority(authority: AuthorityCertificate): Uint8Array {
+  writeAuthority(authority, scratch);
+  return scratch.finish();
+}
+
 /** The canonical bytes of a message. */
 export function encodeMessage(message: Message): Uint8Array {
   const w = scratch.u8(CODES[message.type]);
@@ -294,10 +315,8 @@ export function encodeMessage(message: Message): Uint8Array {
       w.bytes(message.body).raw(message.signature);
       break;
     case "sync":
-      writeAuthority(message.sync.authority, w);
-      w.list(message.sync.collects, (c) => {
-        w.u8(c.member).bytes(c.body).raw(c.signature);
-      });
+      writeSyncContent(message.sync, w);
+      w.raw(message.sync.signature);
       break;
     case "authority":
       writeAuthority(message.authority, w);
@@ -404,6 +423,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
             body: r.bytes().slice(),
             signature: signature(),
           })),
+          signature: signature(),
         },
       };
     case "authority":

@@ -77,3 +77,8 @@ export function bundleStatement(membershipDigest: Uint8Array, digest: Uint8Array
 export function checkpointStatement(membershipDigest: Uint8Array, cid: number, root: Uint8Array): Uint8Array {
   return scratch.byteString("kmmr/checkpoint/1").raw(membershipDigest).u53(cid).raw(root).finish();
 }
+
+/** Signed by the leader of a regency over the content of its one SYNC. */
+export function syncStatement(membershipDigest: Uint8Array, content: Uint8Array): Uint8Array {
+  return scratch.byteString("kmmr/sync/1").raw(membershipDigest).bytes(content).finish();
+}

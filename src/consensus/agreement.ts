@@ -1,0 +1,465 @@
+/**
+ * The normal case of Mod-SMaRt: PROPOSE, WRITE, ACCEPT for one instance at a time (docs/protocol.md).
+ *
+ * Handlers only record what arrived; `advance` then does whatever the state allows, so that the order of
+ * arrival does not matter.
+ */
+import { equalBytes, toByteString } from "../base/bytes.ts";
+import { type Bundle, decodeBundle } from "./bundle.ts";
+import type { Core } from "./core.ts";
+import type { DecidedEntry } from "./decision-history.ts";
+import type { Ballot, Proposal } from "./instance.ts";
+import type { AcceptSignature, DecisionCertificate, Message } from "./messages.ts";
+import { acceptStatement, proposeStatement, writeStatement } from "./statements.ts";
+import { decodeValue, encodeValue, type Value } from "./value.ts";
+
+/** Instances ahead of the one in progress whose messages are kept. */
+const INSTANCES_AHEAD = 8;
+/** Regencies ahead of the own whose votes are kept. */
+const REGENCIES_AHEAD = 3;
+/** An ACCEPT reports the execution this many instances back, so that all members report the same one. */
+const EXECUTION_REPORT_DISTANCE = 2;
+const NO_HASH = new Uint8Array(32);
+
+type InstanceMessage = Extract<Message, { type: "propose" | "write" | "accept" }>;
+
+/** Takes a PROPOSE, WRITE or ACCEPT. */
+export function onInstanceMessage(core: Core, from: number, message: InstanceMessage): void {
+  const { cid } = message;
+  if (message.type === "accept") reportExecution(core, from, message);
+  if (cid < core.instance.cid) {
+    if (message.type === "accept") lateAccept(core, from, message);
+    return;
+  }
+  if (cid > core.instance.cid) {
+    if (cid - core.instance.cid > INSTANCES_AHEAD) return;
+    let waiting = core.future.get(cid);
+    if (waiting === undefined) core.future.set(cid, (waiting = []));
+    // Three messages a member and ballot, with room for one leader change: beyond that, resending helps.
+    if (waiting.length < 8 * core.membership.n) waiting.push({ from, message });
+    return;
+  }
+  record(core, from, message);
+}
+
+function record(core: Core, from: number, message: InstanceMessage): void {
+  const { regency } = message;
+  if (regency < 1 || regency > core.regency + REGENCIES_AHEAD) return;
+  const ballot = core.instance.ballot(regency);
+  switch (message.type) {
+    case "propose":
+      recordProposal(core, from, message, ballot);
+      break;
+    case "write": {
+      const vote = { member: from, signature: message.signature };
+      if (ballot.writes.add(message.digest, vote) === "second") {
+        core.misbehaviour(from, `two WRITEs in ballot (${message.cid}, ${regency})`);
+      }
+      break;
+    }
+    case "accept": {
+      const accept = acceptOf(from, message);
+      if (core.suspects.has(from) && !validAccept(core, message, accept)) return;
+      if (ballot.accepts.add(message.digest, accept) === "second") {
+        core.misbehaviour(from, `two ACCEPTs in ballot (${message.cid}, ${regency})`);
+      }
+      break;
+    }
+  }
+}
+
+function recordProposal(
+  core: Core,
+  from: number,
+  message: Extract<Message, { type: "propose" }>,
+  ballot: Ballot,
+): void {
+  if (from !== core.membership.leaderOf(message.regency, core.isolated)) {
+    core.misbehaviour(from, `PROPOSE in regency ${message.regency}, which it does not lead`);
+    return;
+  }
+  const kept = core.keepValue(message.value);
+  const digestKey = kept?.digestKey ?? "";
+  if (ballot.proposal !== undefined) {
+    if (ballot.proposal.digestKey === digestKey) return;
+    core.misbehaviour(from, `two PROPOSEs in ballot (${message.cid}, ${message.regency})`);
+    if (message.regency === core.regency) core.accuse("the leader proposed two values");
+    return;
+  }
+  ballot.proposal = {
+    message,
+    digest: kept?.digest ?? NO_HASH,
+    digestKey,
+    value: kept?.value,
+    verdict: "unchecked",
+  };
+  core.instance.proposalSeenAtMs = core.monotonicMs;
+}
+
+function acceptOf(member: number, message: Extract<Message, { type: "accept" }>): AcceptSignature {
+  const { signature, executedCid, executionHash } = message;
+  return { member, signature, executedCid, executionHash };
+}
+
+function validAccept(
+  core: Core,
+  message: { readonly regency: number; readonly cid: number; readonly digest: Uint8Array },
+  accept: AcceptSignature,
+): boolean {
+  const statement = acceptStatement(
+    core.membership.digest,
+    message.regency,
+    message.cid,
+    message.digest,
+    accept.executedCid,
+    accept.executionHash,
+  );
+  return core.checker.signedBy(accept.member, statement, accept.signature);
+}
+
+function lateAccept(core: Core, from: number, message: Extract<Message, { type: "accept" }>): void {
+  const accept = acceptOf(from, message);
+  if (core.suspects.has(from) && !validAccept(core, message, accept)) return;
+  core.history.addAccept(message.cid, message.regency, message.digest, accept);
+}
+
+function reportExecution(core: Core, from: number, message: Extract<Message, { type: "accept" }>): void {
+  if (message.executedCid > 0) {
+    core.application.executionReported(from, message.executedCid, message.executionHash);
+  }
+}
+
+/** Takes a bundle from its origin or forwarded by another member. Returns false when it was refused. */
+export function onBundle(core: Core, from: number, encoded: Uint8Array): boolean {
+  const bundle = decodeBundle(core.hasher, core.membership.digest, encoded);
+  if (bundle.origin >= core.membership.n) return false;
+  if (core.table.isPast(bundle.origin, bundle.incarnation, bundle.seq)) return false;
+  // The link proves who sent it; the signature counts where another member forwards the body.
+  if ((bundle.origin !== from || core.suspects.has(bundle.origin)) && !validBundle(core, bundle)) {
+    core.misbehaviour(from, "forwarded a bundle that its origin did not sign");
+    return false;
+  }
+  const key = toByteString(bundle.digest);
+  return core.pool.add(bundle, core.monotonicMs, core.wanted.delete(key));
+}
+
+/** Whether the origin signed this bundle. */
+export function validBundle(core: Core, bundle: Bundle): boolean {
+  const statement = core.bundleStatement(bundle.digest);
+  return core.checker.signedBy(bundle.origin, statement, bundle.signature);
+}
+
+/** Does what the state allows: propose, WRITE, ACCEPT, decide, and on to the next instance. */
+export function advance(core: Core): void {
+  do {
+    proposeIfLeader(core);
+    considerWrite(core);
+    considerAccept(core);
+  } while (considerDecision(core));
+}
+
+// ---- PROPOSE
+
+function proposeIfLeader(core: Core): void {
+  const { instance, regency } = core;
+  if (!core.isLeader || instance.proposedIn >= regency || !core.mayWrite) return;
+  const binding = core.sync?.bindings.get(instance.cid);
+  let encoded: Uint8Array | undefined;
+  if (binding !== undefined) {
+    encoded = instance.values.get(binding.digestKey);
+    if (encoded === undefined) {
+      noteMissing(core);
+      return;
+    }
+  } else {
+    if (!core.pool.hasProposable() && !core.application.timeIsDue(core.wallMs)) return;
+    encoded = encodeValue({
+      cid: instance.cid,
+      previousDigest: core.lastDigest,
+      timestampMs: Math.max(core.lastTimestampMs + 1, core.wallMs),
+      bundles: core.pool.take(core.options.batchBundlesMax, core.options.batchSizeBytesMax),
+    });
+  }
+  const kept = core.keepValue(encoded)!;
+  instance.proposedIn = regency;
+  const statement = proposeStatement(
+    core.membership.digest,
+    regency,
+    instance.cid,
+    kept.digest,
+    core.authorityHash,
+  );
+  const message = {
+    type: "propose",
+    regency,
+    cid: instance.cid,
+    value: encoded,
+    authorityHash: core.authorityHash,
+    signature: core.signer.sign(statement),
+  } as const;
+  core.ownVotes.propose = core.broadcast(message);
+  instance.ballot(regency).proposal = {
+    message,
+    digest: kept.digest,
+    digestKey: kept.digestKey,
+    value: kept.value,
+    verdict: "valid",
+  };
+  instance.proposalSeenAtMs = core.monotonicMs;
+}
+
+// ---- WRITE
+
+function considerWrite(core: Core): void {
+  const { instance, regency } = core;
+  if (instance.writtenIn >= regency || !core.mayWrite) return;
+  const ballot = instance.find(regency);
+  const proposal = ballot?.proposal;
+  if (ballot === undefined || proposal === undefined) return;
+  if (proposal.verdict === "unchecked") {
+    const fault = faultOf(core, proposal);
+    proposal.verdict = fault === undefined ? "valid" : "invalid";
+    if (fault !== undefined) core.accuse(`invalid PROPOSE: ${fault}`);
+  }
+  if (proposal.verdict !== "valid") return;
+  const bodies = core.bodiesOf(proposal.value!);
+  if (bodies === undefined) {
+    noteMissing(core);
+    return;
+  }
+  if (!namesMatch(proposal.value!, bodies)) {
+    proposal.verdict = "invalid";
+    core.misbehaviour(core.leader, "PROPOSE names a bundle by another origin or seq than its own");
+    core.accuse("invalid PROPOSE: names do not match the bodies");
+    return;
+  }
+  instance.writtenIn = regency;
+  const statement = writeStatement(core.membership.digest, regency, instance.cid, proposal.digest);
+  const signature = core.signer.sign(statement);
+  core.ownVotes.write = core.broadcast({
+    type: "write",
+    regency,
+    cid: instance.cid,
+    digest: proposal.digest,
+    signature,
+  });
+  ballot.writes.add(proposal.digest, { member: core.self, signature });
+}
+
+/** Why a correct leader cannot have sent this proposal, or undefined. */
+function faultOf(core: Core, proposal: Proposal): string | undefined {
+  const { value, message } = proposal;
+  if (value === undefined) return "not a value";
+  if (value.cid !== core.instance.cid) return "value of another instance";
+  // A mismatch does not prove a fault: the own certificate of authority may be another valid one.
+  if (!equalBytes(message.authorityHash, core.authorityHash)) return "another certificate of authority";
+  const binding = core.sync?.bindings.get(value.cid);
+  if (binding !== undefined) {
+    return binding.digestKey === proposal.digestKey ? undefined : "the leader change bound another value";
+  }
+  if (core.mutated("proposeContentNotChecked")) return undefined;
+  if (!equalBytes(value.previousDigest, core.lastDigest)) return "does not follow the decision before";
+  if (!core.table.accepts(value.bundles)) return "repeats or leaves out bundles of an origin";
+  if (core.mutated("timestampNotChecked")) return undefined;
+  if (value.timestampMs <= core.lastTimestampMs) return "time does not grow";
+  if (
+    Math.abs(value.timestampMs - core.wallMs) > core.options.clockBoundMs &&
+    value.timestampMs !== core.lastTimestampMs + 1
+  ) {
+    return "time is too far from this member's clock";
+  }
+  return undefined;
+}
+
+function namesMatch(value: Value, bodies: readonly Bundle[]): boolean {
+  return value.bundles.every((reference, i) => {
+    const { origin, incarnation, seq } = bodies[i]!;
+    return origin === reference.origin && incarnation === reference.incarnation && seq === reference.seq;
+  });
+}
+
+// ---- ACCEPT
+
+function considerAccept(core: Core): void {
+  const { instance, regency } = core;
+  if (instance.accepted !== undefined && instance.accepted.regency >= regency) return;
+  if (core.durableSequence < core.regencySequence || core.onProbation) return;
+  const ballot = instance.find(regency);
+  const winner = ballot?.writes.winner(core.quorum);
+  if (ballot === undefined || winner === undefined) return;
+  const complete = completeValue(core, winner.digestKey);
+  if (complete === undefined) {
+    noteMissing(core);
+    return;
+  }
+  const writes = ballot.writes.for(winner.digestKey);
+  const logged = instance.bodyLogged === winner.digestKey;
+  const unsynced = core.mutated("acceptNotSynced");
+  const body = {
+    value: instance.values.get(winner.digestKey)!,
+    bundles: complete.bundles.map((bundle) => bundle.encoded),
+  };
+  const sequence = core.append(
+    {
+      type: "accept",
+      cid: instance.cid,
+      regency,
+      digest: winner.digest,
+      writes,
+      body: logged ? undefined : body,
+    },
+    !unsynced,
+  );
+  instance.bodyLogged = winner.digestKey;
+  const accepted = { regency, ...winner, writes, sequence, durable: false };
+  instance.accepted = accepted;
+  const { cid } = instance;
+  // ACCEPT leaves only when it is on disk with its bodies and with the signed WRITEs behind it.
+  const send = () => {
+    accepted.durable = true;
+    sendAccept(core, cid, regency, winner.digest);
+  };
+  if (unsynced) send();
+  else core.whenDurable(sequence, send);
+}
+
+function sendAccept(core: Core, cid: number, regency: number, digest: Uint8Array): void {
+  const { accept, message } = signAccept(core, cid, regency, digest);
+  const bytes = core.broadcast(message);
+  if (cid === core.instance.cid) {
+    core.ownVotes.accept = bytes;
+    core.instance.ballot(regency).accepts.add(digest, accept);
+  } else {
+    core.history.addAccept(cid, regency, digest, accept);
+  }
+}
+
+/** A signed ACCEPT of this member. The caller has made sure that it may be given. */
+export function signAccept(
+  core: Core,
+  cid: number,
+  regency: number,
+  digest: Uint8Array,
+): { readonly accept: AcceptSignature; readonly message: Extract<Message, { type: "accept" }> } {
+  const reported = cid - EXECUTION_REPORT_DISTANCE;
+  const hash = reported > 0 ? core.application.executionHash(reported) : undefined;
+  const executedCid = hash === undefined ? 0 : reported;
+  const executionHash = hash ?? NO_HASH;
+  const statement = acceptStatement(core.membership.digest, regency, cid, digest, executedCid, executionHash);
+  const signature = core.signer.sign(statement);
+  return {
+    accept: { member: core.self, signature, executedCid, executionHash },
+    message: { type: "accept", regency, cid, digest, executedCid, executionHash, signature },
+  };
+}
+
+/** Value and bodies of the instance in progress, when all are here. */
+function completeValue(core: Core, digestKey: string): { value: Value; bundles: Bundle[] } | undefined {
+  const encoded = core.instance.values.get(digestKey);
+  if (encoded === undefined) return undefined;
+  const value = decodeValue(encoded);
+  const bundles = core.bodiesOf(value);
+  return bundles === undefined ? undefined : { value, bundles };
+}
+
+function noteMissing(core: Core): void {
+  if (core.instance.missingSinceMs === 0) core.instance.missingSinceMs = core.monotonicMs;
+}
+
+// ---- decision
+
+function considerDecision(core: Core): boolean {
+  const { instance } = core;
+  for (const ballot of instance.ballots()) {
+    const winner = ballot.accepts.winner(core.quorum);
+    if (winner === undefined) continue;
+    const complete = completeValue(core, winner.digestKey);
+    if (complete === undefined) {
+      noteMissing(core);
+      return false;
+    }
+    const accepts = ballot.accepts.votes.map((vote) =>
+      vote !== undefined && vote.digestKey === winner.digestKey ? vote.vote : undefined,
+    );
+    const { accepted } = instance;
+    const own = accepted !== undefined && accepted.digestKey === winner.digestKey ? accepted : undefined;
+    adopt(core, {
+      cid: instance.cid,
+      regency: ballot.regency,
+      digest: winner.digest,
+      encodedValue: instance.values.get(winner.digestKey)!,
+      value: complete.value,
+      bundles: complete.bundles,
+      accepts,
+      claim: own === undefined ? undefined : { regency: own.regency, writes: own.writes },
+      certificate: undefined,
+    });
+    return true;
+  }
+  return false;
+}
+
+/**
+ * Takes over a decision: made here, or learned from a member with its certificate. When the own log does not
+ * hold it yet, it is written out before this member votes in the next instance.
+ */
+export function adopt(core: Core, entry: DecidedEntry): void {
+  const { accepted, bodyLogged } = core.instance;
+  const digestKey = toByteString(entry.digest);
+  const promised = accepted !== undefined && accepted.digestKey === digestKey;
+  const sequence = core.append(
+    {
+      type: "decision",
+      certificate: entry.certificate ?? rawCertificate(entry),
+      body:
+        bodyLogged === digestKey
+          ? undefined
+          : { value: entry.encodedValue, bundles: entry.bundles.map((bundle) => bundle.encoded) },
+    },
+    !promised,
+  );
+  core.previousSequence = promised ? accepted.sequence : sequence;
+  install(core, entry);
+  core.effects.push({
+    type: "trace",
+    event: { kind: "decided", cid: entry.cid, regency: entry.regency, digest: entry.digest },
+  });
+  measureProgress(core);
+  replayFuture(core);
+}
+
+function rawCertificate(entry: DecidedEntry): DecisionCertificate {
+  const { cid, regency, digest } = entry;
+  return { cid, regency, digest, accepts: entry.accepts.filter((accept) => accept !== undefined) };
+}
+
+/** The part of a decision that recovery repeats from the log. */
+export function install(core: Core, entry: DecidedEntry): void {
+  core.history.add(entry);
+  core.table.advance(entry.value.bundles);
+  core.pool.prune(entry.value.bundles);
+  core.lastDecided = entry.cid;
+  core.lastDigest = entry.digest;
+  core.lastTimestampMs = entry.value.timestampMs;
+  for (const { origin, incarnation, seq } of entry.value.bundles) {
+    if (origin === core.self && incarnation === core.incarnation) core.outbox.delete(seq);
+  }
+  core.nextInstance();
+  core.application.decided(entry);
+}
+
+function measureProgress(core: Core): void {
+  core.lastDecidedAtMs = core.monotonicMs;
+  core.decidedInRegency = true;
+  // Timeouts come down when something progresses.
+  core.timeoutFactor = Math.max(1, core.timeoutFactor / 2);
+}
+
+function replayFuture(core: Core): void {
+  const { cid } = core.instance;
+  for (const past of core.future.keys()) if (past < cid) core.future.delete(past);
+  const waiting = core.future.get(cid);
+  if (waiting === undefined) return;
+  core.future.delete(cid);
+  for (const { from, message } of waiting) record(core, from, message as InstanceMessage);
+}

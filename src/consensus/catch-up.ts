@@ -1,0 +1,284 @@
+/**
+ * Learning what others have decided: missing values and bodies of the instance in progress, and runs of
+ * decided instances from the log of others. Whole states are the replica's part (replica/state-sync.ts).
+ */
+import { equalBytes, toByteString } from "../base/bytes.ts";
+import { DecodeError } from "../base/codec.ts";
+import { adopt, signAccept, validBundle } from "./agreement.ts";
+import { type Bundle, decodeBundle } from "./bundle.ts";
+import type { Core } from "./core.ts";
+import type { DecidedInstance, Message } from "./messages.ts";
+import { decodeValue, type Value, valueDigest } from "./value.ts";
+
+/** Bytes of bodies in one DECISIONS message, unless a single instance is larger. */
+const DECISIONS_SIZE_BYTES = 1 << 20;
+const DECISIONS_COUNT = 256;
+/** A member this far behind asks at once. */
+const FAR_BEHIND = 64;
+/** Recently decided instances in which bodies are looked up for others. */
+const RECENT = 16;
+
+/** Asks for what the instance in progress lacks, and for decisions when others are ahead. Called on ticks. */
+export function askForMissing(core: Core): void {
+  askForInstance(core);
+  askForDecisions(core);
+}
+
+function askForInstance(core: Core): void {
+  const { instance, monotonicMs: now, options } = core;
+  if (instance.missingSinceMs === 0 || now - instance.missingSinceMs < options.fetchDelayMs) return;
+  if (now - instance.fetchedAtMs < 2 * options.fetchDelayMs) return;
+  instance.fetchedAtMs = now;
+  const turn = instance.fetchTurn++;
+  for (const digestKey of wantedValues(core)) {
+    const encoded = instance.values.get(digestKey);
+    // The leader first, then everyone in turn: up to f of them may not answer.
+    const target = memberInTurn(core, turn === 0 ? core.leader : core.leader + turn);
+    if (encoded === undefined) {
+      const digest = Uint8Array.from(digestKey, (c) => c.charCodeAt(0));
+      core.send(target, { type: "valueRequest", cid: instance.cid, digest });
+      continue;
+    }
+    const digests = decodeValue(encoded)
+      .bundles.filter((reference) => core.pool.get(toByteString(reference.digest)) === undefined)
+      .map((reference) => reference.digest);
+    if (digests.length > 0) core.send(target, { type: "bundleRequest", digests });
+  }
+}
+
+/** Digests of values that a vote, a decision or a proposal of the own is waiting for. */
+function wantedValues(core: Core): Set<string> {
+  const wanted = new Set<string>();
+  const binding = core.sync?.bindings.get(core.instance.cid);
+  if (binding !== undefined) wanted.add(binding.digestKey);
+  for (const ballot of core.instance.ballots()) {
+    const decided = ballot.accepts.winner(core.quorum);
+    if (decided !== undefined) wanted.add(decided.digestKey);
+    if (ballot.regency !== core.regency) continue;
+    const written = ballot.writes.winner(core.quorum);
+    if (written !== undefined) wanted.add(written.digestKey);
+    if (ballot.proposal?.value !== undefined) wanted.add(ballot.proposal.digestKey);
+  }
+  return wanted;
+}
+
+function memberInTurn(core: Core, turn: number): number {
+  const { n } = core.membership;
+  const target = turn % n;
+  return target === core.self ? (target + 1) % n : target;
+}
+
+export function onValueRequest(
+  core: Core,
+  from: number,
+  message: Extract<Message, { type: "valueRequest" }>,
+): void {
+  const value =
+    message.cid === core.instance.cid
+      ? core.instance.values.get(toByteString(message.digest))
+      : core.history.get(message.cid)?.encodedValue;
+  if (value !== undefined) core.send(from, { type: "value", cid: message.cid, value });
+}
+
+export function onValue(core: Core, message: Extract<Message, { type: "value" }>): void {
+  if (message.cid !== core.instance.cid) return;
+  const digestKey = toByteString(valueDigest(core.hasher, message.value));
+  // Only what a quorum or a leader change named: nobody can fill this member with values.
+  if (wantedValues(core).has(digestKey)) core.keepValue(message.value);
+}
+
+export function onBundleRequest(
+  core: Core,
+  from: number,
+  message: Extract<Message, { type: "bundleRequest" }>,
+): void {
+  for (const digest of message.digests) {
+    const bundle = core.pool.get(toByteString(digest)) ?? recentBundle(core, digest);
+    if (bundle === undefined) continue;
+    if (bundle.origin !== core.self && !core.suspects.has(bundle.origin) && !validBundle(core, bundle)) {
+      // Taken unchecked over the origin's link; nobody else can take it from here.
+      core.suspects.add(bundle.origin);
+      core.misbehaviour(bundle.origin, "bad signature on a bundle");
+      continue;
+    }
+    core.send(from, { type: "bundle", bundle: bundle.encoded }, "bulk");
+  }
+}
+
+function recentBundle(core: Core, digest: Uint8Array): Bundle | undefined {
+  for (let cid = core.lastDecided; cid > core.lastDecided - RECENT; cid--) {
+    const found = core.history.get(cid)?.bundles.find((bundle) => equalBytes(bundle.digest, digest));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+// ---- runs of decisions
+
+/** The instance that at least one correct other member has decided. */
+export function decidedByOthers(core: Core): number {
+  const others = core.peerDecided.filter((_, member) => member !== core.self);
+  others.sort((a, b) => b - a);
+  return Math.max(others[core.membership.f] ?? 0, core.sync?.highest?.cid ?? 0);
+}
+
+function askForDecisions(core: Core): void {
+  const { monotonicMs: now, options } = core;
+  const ahead = decidedByOthers(core);
+  if (ahead <= core.lastDecided) {
+    core.behindSinceMs = 0;
+    return;
+  }
+  if (core.behindSinceMs === 0) core.behindSinceMs = now;
+  const stalled = now - Math.max(core.behindSinceMs, core.lastDecidedAtMs) >= options.catchUpDelayMs;
+  if (!stalled && ahead - core.lastDecided < FAR_BEHIND) return;
+  if (now - core.decisionsAskedAtMs < options.resendIntervalMs) return;
+  askDecisions(core);
+}
+
+/** Asks the next member that is ahead for decisions. */
+export function askDecisions(core: Core): void {
+  core.decisionsAskedAtMs = core.monotonicMs;
+  const { n } = core.membership;
+  for (let i = 0; i < n; i++) {
+    const target = core.catchUpTurn++ % n;
+    if (target === core.self) continue;
+    const known = Math.max(core.peerDecided[target]!, core.sync?.highest?.cid ?? 0);
+    if (known <= core.lastDecided) continue;
+    core.send(target, { type: "decisionsRequest", from: core.lastDecided + 1 });
+    return;
+  }
+}
+
+export function onDecisionsRequest(core: Core, from: number, first: number): void {
+  if (first > core.lastDecided || !core.mayAnswer("decisions", from, 5)) return;
+  if (first < core.history.first) {
+    if (core.checkpoint !== undefined && core.checkpointDecision !== undefined) {
+      const { checkpoint: certificate, checkpointDecision: decision } = core;
+      core.send(from, { type: "checkpointCertificate", certificate, decision });
+    }
+    return;
+  }
+  let last = first;
+  let sizeBytes = 0;
+  for (; last <= core.lastDecided && last - first < DECISIONS_COUNT; last++) {
+    sizeBytes += core.history.get(last)!.bundles.reduce((sum, bundle) => sum + bundle.encoded.length, 0);
+    if (sizeBytes > DECISIONS_SIZE_BYTES && last > first) break;
+  }
+  // The certificate is of the last instance; values are chained to it. Walk back to one that is complete.
+  for (let end = last - 1; end >= first; end--) {
+    const certificate = core.history.certify(end);
+    if (certificate === undefined) continue;
+    const instances: DecidedInstance[] = [];
+    for (let cid = first; cid <= end; cid++) {
+      const entry = core.history.get(cid)!;
+      instances.push({ value: entry.encodedValue, bundles: entry.bundles.map((bundle) => bundle.encoded) });
+    }
+    core.send(from, { type: "decisions", first, instances, certificate }, "bulk");
+    return;
+  }
+  completeCertificate(core);
+}
+
+/** Takes a run of decisions: checked against the one certificate, from its end backwards. */
+export function onDecisions(
+  core: Core,
+  from: number,
+  message: Extract<Message, { type: "decisions" }>,
+): void {
+  const { first, instances, certificate } = message;
+  const last = first + instances.length - 1;
+  if (last <= core.lastDecided || first > core.lastDecided + 1) return;
+  const run = checkRun(core, message);
+  if (run === undefined) {
+    core.misbehaviour(from, "run of decisions that is none");
+    return;
+  }
+  for (let i = core.lastDecided + 1 - first; i < run.length; i++) {
+    const { value, digest, bundles } = run[i]!;
+    const isLast = i === run.length - 1;
+    adopt(core, {
+      cid: value.cid,
+      regency: certificate.regency,
+      digest,
+      encodedValue: instances[i]!.value,
+      value,
+      bundles,
+      accepts: new Array(core.membership.n).fill(undefined),
+      claim: undefined,
+      certificate: isLast ? certificate : undefined,
+    });
+  }
+  // More may be there; ask on without waiting for a tick.
+  if (decidedByOthers(core) > core.lastDecided) askDecisions(core);
+}
+
+interface CheckedInstance {
+  readonly value: Value;
+  readonly digest: Uint8Array;
+  readonly bundles: readonly Bundle[];
+}
+
+function checkRun(
+  core: Core,
+  message: Extract<Message, { type: "decisions" }>,
+): CheckedInstance[] | undefined {
+  const { first, instances, certificate } = message;
+  if (certificate.cid !== first + instances.length - 1) return undefined;
+  const run: CheckedInstance[] = [];
+  try {
+    for (const instance of instances) {
+      const value = decodeValue(instance.value);
+      const bundles = instance.bundles.map((bundle) =>
+        decodeBundle(core.hasher, core.membership.digest, bundle),
+      );
+      if (bundles.length !== value.bundles.length) return undefined;
+      if (!value.bundles.every((reference, i) => equalBytes(reference.digest, bundles[i]!.digest))) {
+        return undefined;
+      }
+      run.push({ value, digest: valueDigest(core.hasher, instance.value), bundles });
+    }
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
+  let expected = certificate.digest;
+  for (let i = run.length - 1; i >= 0; i--) {
+    const { value, digest } = run[i]!;
+    if (value.cid !== first + i || !equalBytes(digest, expected)) return undefined;
+    expected = value.previousDigest;
+    if (value.cid === core.lastDecided + 1 && !equalBytes(expected, core.lastDigest)) return undefined;
+  }
+  return core.checker.decision(certificate) ? run : undefined;
+}
+
+// ---- completing certificates
+
+/**
+ * Sees to it that certificates keep up with decisions: checks the newest one and asks for ACCEPTs where a bad
+ * signature left it short of a quorum.
+ */
+export function completeCertificate(core: Core): void {
+  if (core.lastDecided === 0 || core.history.certify(core.lastDecided) !== undefined) return;
+  if (core.history.get(core.lastDecided) === undefined) return;
+  if (core.monotonicMs - core.certificateAskedAtMs < core.options.resendIntervalMs) return;
+  core.certificateAskedAtMs = core.monotonicMs;
+  signDecided(core, core.lastDecided);
+  core.broadcast({ type: "acceptRequest", cid: core.lastDecided });
+}
+
+/** A member that learned a decision in another way signs an ACCEPT for it afterwards. */
+function signDecided(core: Core, cid: number): Extract<Message, { type: "accept" }> | undefined {
+  const entry = core.history.get(cid);
+  // The decision must be on disk, as with any ACCEPT.
+  if (entry === undefined || core.previousSequence > core.durableSequence) return undefined;
+  const { accept, message } = signAccept(core, cid, entry.regency, entry.digest);
+  core.history.addAccept(cid, entry.regency, entry.digest, accept);
+  return message;
+}
+
+export function onAcceptRequest(core: Core, from: number, cid: number): void {
+  if (!core.mayAnswer("accept", from)) return;
+  const message = signDecided(core, cid);
+  if (message !== undefined) core.send(from, message);
+}

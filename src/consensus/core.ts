@@ -1,0 +1,348 @@
+/**
+ * The state that the sub-protocols of one member share: who and where it is, what is durable, what it sends.
+ * The protocols themselves are functions over it: agreement.ts (normal case), leader-change.ts, catch-up.ts,
+ * progress.ts (timers).
+ */
+import { assert } from "../base/assert.ts";
+import { toByteString } from "../base/bytes.ts";
+import type { Hasher, Signer, Verifier } from "../base/crypto.ts";
+import type { Bundle } from "./bundle.ts";
+import { BundlePool } from "./bundle-pool.ts";
+import { CertificateChecker } from "./certificates.ts";
+import { type DecidedEntry, DecisionHistory } from "./decision-history.ts";
+import type { ConsensusEffect } from "./effects.ts";
+import { Instance } from "./instance.ts";
+import { encodeLogEntry, type LogEntry } from "./log-records.ts";
+import type { Membership } from "./membership.ts";
+import {
+  type AuthorityCertificate,
+  type CheckpointCertificate,
+  type Collect,
+  type DecisionCertificate,
+  encodeMessage,
+  type Message,
+} from "./messages.ts";
+import type { ConsensusOptions } from "./options.ts";
+import { OriginTable } from "./origin-table.ts";
+import type { BallotClaim } from "./selection.ts";
+import { bundleStatement } from "./statements.ts";
+import { decodeValue, type Value, valueDigest } from "./value.ts";
+
+/** What the core asks of, and tells, the replica around it. */
+export interface Application {
+  /** The next instance is decided; executed later, in order. */
+  decided(entry: DecidedEntry): void;
+  /** Chained hash of the execution up to `cid`, or undefined when it is not executed (any more known). */
+  executionHash(cid: number): Uint8Array | undefined;
+  /** A member's ACCEPT says that its execution up to `cid` has this hash. */
+  executionReported(member: number, cid: number, hash: Uint8Array): void;
+  /** Whether agreed time should move on (a lease is due) though nobody asks for anything. */
+  timeIsDue(wallMs: number): boolean;
+}
+
+export interface CoreConfig {
+  readonly membership: Membership;
+  /** Index of this member. */
+  readonly self: number;
+  readonly hasher: Hasher;
+  readonly signer: Signer;
+  readonly verifier: Verifier;
+  /** Of this start of the process; larger than that of any start before. */
+  readonly incarnation: number;
+  readonly options: ConsensusOptions;
+  readonly application: Application;
+}
+
+/** What the SYNC of the current regency settles. */
+export interface SyncState {
+  /** The SYNC message, for members that missed it. */
+  readonly message: Uint8Array;
+  /** Highest certified decision among the collects. */
+  readonly highest: DecisionCertificate | undefined;
+  /** Instances after it for which a claim binds the value. */
+  readonly bindings: ReadonlyMap<number, BallotClaim>;
+}
+
+/** A member that may have forgotten promises stays silent until they cannot matter any more. */
+export interface Probation {
+  /** Undefined until enough members have told how far promises may reach. */
+  limit: { readonly cid: number; readonly regency: number } | undefined;
+}
+
+export class Core {
+  readonly membership: Membership;
+  readonly self: number;
+  readonly hasher: Hasher;
+  readonly signer: Signer;
+  readonly checker: CertificateChecker;
+  readonly incarnation: number;
+  readonly options: ConsensusOptions;
+  readonly application: Application;
+  readonly table: OriginTable;
+  readonly pool: BundlePool;
+  readonly history: DecisionHistory;
+
+  /** Clocks of the step in progress. */
+  monotonicMs = 0;
+  wallMs = 0;
+  /** Effects of the step in progress, in the order in which they must be carried out. */
+  effects: ConsensusEffect[] = [];
+
+  // What is decided.
+  lastDecided = 0;
+  lastDigest: Uint8Array;
+  lastTimestampMs = 0;
+  instance: Instance;
+  /** Messages for the instances after the one in progress. */
+  readonly future = new Map<number, { readonly from: number; readonly message: Message }[]>();
+
+  // Regency.
+  regency = 1;
+  authority: AuthorityCertificate | undefined;
+  authorityHash: Uint8Array;
+  /** Syncing: the regency is installed and its SYNC not there yet. Regency 1 needs none. */
+  phase: "normal" | "syncing" = "normal";
+  sync: SyncState | undefined;
+  installedAtMs = 0;
+  /** When the leader of this regency could begin. */
+  readyAtMs = 0;
+  /** Highest regency for which this member has signed a STOP. */
+  stopTarget = 0;
+  /** Valid STOPs for regency + 1 by member. */
+  readonly stops = new Map<number, Uint8Array>();
+  /** At the leader of a regency: valid STOPDATAs by member. */
+  readonly collects = new Map<number, Collect>();
+  ownStopData: { readonly regency: number; readonly message: Uint8Array } | undefined;
+  /** Why this member wants the leader replaced; acted on at the end of the step. */
+  accusation = "";
+  isolated: ReadonlySet<number> = new Set();
+
+  // Durability.
+  nextSequence = 1;
+  durableSequence = 0;
+  readonly #waiting: { readonly sequence: number; readonly action: () => void }[] = [];
+  /** Record of the current regency: no vote in it before that is on disk. */
+  regencySequence = 0;
+  /** Record of the decision before, or of the own ACCEPT for it: no WRITE or PROPOSE before that is on disk. */
+  previousSequence = 0;
+  /** Ballots in which a WRITE or PROPOSE of before the restart may be forgotten. */
+  burned = { regency: 0, upToCid: 0 };
+  probation: Probation | undefined;
+
+  // Progress.
+  timeoutFactor = 1;
+  leaderHeardAtMs = 0;
+  lastDecidedAtMs = 0;
+  decidedInRegency = false;
+  /** Moving average of how long this leader lets requests wait between batches. */
+  turnaroundMs = 0;
+  turnaroundSamples = 0;
+  readonly peerDecided: number[];
+  readonly peerHeardAtMs: number[];
+  readonly linked: boolean[];
+  readonly unlinkedAtMs: number[];
+  /** Members caught with a bad signature: theirs are checked before they count. */
+  readonly suspects = new Set<number>();
+  /** Digests of bodies that a value at hand names and that are not here yet. */
+  readonly wanted = new Set<string>();
+
+  // Checkpoints.
+  checkpoint: CheckpointCertificate | undefined;
+  checkpointDecision: DecisionCertificate | undefined;
+
+  /** Own bundles until they are decided, by seq. */
+  readonly outbox = new Map<number, { readonly message: Uint8Array; sentAtMs: number; waitMs: number }>();
+  nextSeq = 1;
+  /** Own messages of the instance in progress, for sending again. */
+  ownVotes: { propose?: Uint8Array; write?: Uint8Array; accept?: Uint8Array } = {};
+  resentAtMs = 0;
+  stopSentAtMs = 0;
+  heartbeatAtMs = 0;
+  decisionsAskedAtMs = 0;
+  behindSinceMs = 0;
+  catchUpTurn = 0;
+  certificateAskedAtMs = 0;
+  readonly #answeredAtMs = new Map<string, number>();
+
+  constructor(config: CoreConfig) {
+    this.membership = config.membership;
+    this.self = config.self;
+    this.hasher = config.hasher;
+    this.signer = config.signer;
+    this.incarnation = config.incarnation;
+    this.options = config.options;
+    this.application = config.application;
+    const { n } = config.membership;
+    assert(config.self >= 0 && config.self < n, "a member of the cluster");
+    this.checker = new CertificateChecker(config.membership, config.verifier, config.options.mutation);
+    this.table = new OriginTable(n);
+    this.pool = new BundlePool(n, this.table, config.options.poolSizeBytesPerOrigin);
+    this.history = new DecisionHistory(config.membership, this.checker, (member) => {
+      this.suspects.add(member);
+      this.misbehaviour(member, "bad signature on a counted ACCEPT");
+    });
+    this.lastDigest = config.membership.digest;
+    this.authorityHash = config.membership.digest;
+    this.instance = new Instance(1, n);
+    this.peerDecided = new Array(n).fill(0);
+    this.peerHeardAtMs = new Array(n).fill(0);
+    this.linked = new Array(n).fill(false);
+    this.unlinkedAtMs = new Array(n).fill(0);
+  }
+
+  get leader(): number {
+    return this.membership.leaderOf(this.regency, this.isolated);
+  }
+
+  get isLeader(): boolean {
+    return this.leader === this.self;
+  }
+
+  mutated(name: string): boolean {
+    return this.options.mutation === name;
+  }
+
+  /** Votes that decide; see Membership.quorum. */
+  get quorum(): number {
+    return this.mutated("quorumOneTooSmall") ? this.membership.quorum - 1 : this.membership.quorum;
+  }
+
+  // ---- effects
+
+  send(to: number, message: Message, lane: "vote" | "bulk" = "vote"): void {
+    this.effects.push({ type: "send", to, lane, bytes: encodeMessage(message) });
+  }
+
+  sendBytes(to: number, bytes: Uint8Array, lane: "vote" | "bulk" = "vote"): void {
+    this.effects.push({ type: "send", to, lane, bytes });
+  }
+
+  /** To every other member, encoded once. Returns the bytes. */
+  broadcast(message: Message, lane: "vote" | "bulk" = "vote"): Uint8Array {
+    const bytes = encodeMessage(message);
+    this.broadcastBytes(bytes, lane);
+    return bytes;
+  }
+
+  broadcastBytes(bytes: Uint8Array, lane: "vote" | "bulk" = "vote"): void {
+    for (let to = 0; to < this.membership.n; to++) {
+      if (to !== this.self) this.effects.push({ type: "send", to, lane, bytes });
+    }
+  }
+
+  /** Appends to the log; with `sync` the host makes it durable soon. Returns the record's sequence. */
+  append(entry: LogEntry, sync: boolean): number {
+    const sequence = this.nextSequence++;
+    this.effects.push({ type: "append", sequence, record: encodeLogEntry(entry), sync });
+    return sequence;
+  }
+
+  /** Runs the action once the record is on disk. */
+  whenDurable(sequence: number, action: () => void): void {
+    if (sequence <= this.durableSequence) action();
+    else this.#waiting.push({ sequence, action });
+  }
+
+  /** The host says that all records up to `sequence` are on disk. */
+  durable(sequence: number): void {
+    if (sequence <= this.durableSequence) return;
+    this.durableSequence = sequence;
+    while (this.#waiting.length > 0 && this.#waiting[0]!.sequence <= sequence)
+      this.#waiting.shift()!.action();
+  }
+
+  misbehaviour(member: number, what: string): void {
+    this.effects.push({ type: "trace", event: { kind: "misbehaviour", member, what } });
+  }
+
+  /** Asks for another leader at the end of this step. */
+  accuse(reason: string): void {
+    if (this.accusation === "") this.accusation = reason;
+  }
+
+  /**
+   * Whether an answer of this kind may go to this peer now: one per resend interval, so that no peer can make
+   * this member busy with answers.
+   */
+  mayAnswer(kind: string, peer: number, intervalMs = this.options.resendIntervalMs / 2): boolean {
+    const key = `${kind}:${peer}`;
+    const before = this.#answeredAtMs.get(key);
+    if (before !== undefined && this.monotonicMs - before < intervalMs) return false;
+    this.#answeredAtMs.set(key, this.monotonicMs);
+    return true;
+  }
+
+  // ---- voting rights
+
+  /** Whether forgotten promises still forbid votes at this instance. */
+  get onProbation(): boolean {
+    if (this.probation === undefined) return false;
+    const { limit } = this.probation;
+    if (limit === undefined || this.lastDecided < limit.cid || this.regency < limit.regency) return true;
+    this.probation = undefined;
+    return false;
+  }
+
+  /**
+   * Whether this member may WRITE (and, as leader, PROPOSE) in the instance in progress: the regency is on
+   * disk and synchronised, the decision before (or the own ACCEPT for it) is on disk, and the ballot is not
+   * one in which it may have voted unknowingly before a restart (design 4, rules a and b).
+   */
+  get mayWrite(): boolean {
+    if (this.phase !== "normal" || this.durableSequence < this.regencySequence) return false;
+    if (this.previousSequence > this.durableSequence && !this.mutated("writeBeforePreviousDurable"))
+      return false;
+    if (
+      this.burned.regency === this.regency &&
+      this.instance.cid <= this.burned.upToCid &&
+      !this.mutated("ballotNotBurned")
+    ) {
+      return false;
+    }
+    // An instance at or below the SYNC's decision is decided: it is learned, not voted on.
+    if (this.sync?.highest !== undefined && this.instance.cid <= this.sync.highest.cid) return false;
+    return !this.onProbation;
+  }
+
+  bundleStatement(digest: Uint8Array): Uint8Array {
+    return bundleStatement(this.membership.digest, digest);
+  }
+
+  // ---- values and bodies
+
+  /** Keeps a value of the instance in progress; returns it decoded, or undefined when it is none. */
+  keepValue(encoded: Uint8Array): { value: Value; digest: Uint8Array; digestKey: string } | undefined {
+    let value: Value;
+    try {
+      value = decodeValue(encoded);
+    } catch {
+      return undefined;
+    }
+    const digest = valueDigest(this.hasher, encoded);
+    const digestKey = toByteString(digest);
+    this.instance.values.set(digestKey, encoded);
+    for (const reference of value.bundles) {
+      const key = toByteString(reference.digest);
+      if (this.pool.get(key) === undefined) this.wanted.add(key);
+    }
+    return { value, digest, digestKey };
+  }
+
+  /** The bodies that a value names, in its order, or undefined while one is missing. */
+  bodiesOf(value: Value): Bundle[] | undefined {
+    const bundles: Bundle[] = [];
+    for (const reference of value.bundles) {
+      const bundle = this.pool.get(toByteString(reference.digest));
+      if (bundle === undefined) return undefined;
+      bundles.push(bundle);
+    }
+    return bundles;
+  }
+
+  /** Starts the next instance. */
+  nextInstance(): void {
+    this.instance = new Instance(this.lastDecided + 1, this.membership.n);
+    this.wanted.clear();
+    this.ownVotes = {};
+  }
+}

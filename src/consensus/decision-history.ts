@@ -1,0 +1,144 @@
+/**
+ * The decided instances since the stable checkpoint before the last: for members that were away, for
+ * certificates, and for the claims of a leader change.
+ */
+import { assert } from "../base/assert.ts";
+import { equalBytes } from "../base/bytes.ts";
+import type { Bundle } from "./bundle.ts";
+import type { CertificateChecker } from "./certificates.ts";
+import type { Membership } from "./membership.ts";
+import type { AcceptSignature, DecisionCertificate, MemberSignature } from "./messages.ts";
+import { acceptStatement } from "./statements.ts";
+import type { Value } from "./value.ts";
+
+export interface DecidedEntry {
+  readonly cid: number;
+  readonly regency: number;
+  readonly digest: Uint8Array;
+  readonly encodedValue: Uint8Array;
+  readonly value: Value;
+  readonly bundles: readonly Bundle[];
+  /** ACCEPTs of the deciding ballot by member, as received. */
+  readonly accepts: (AcceptSignature | undefined)[];
+  /** Own ACCEPT, with the WRITEs behind it, while no certificate covers the instance. */
+  claim: { readonly regency: number; readonly writes: readonly MemberSignature[] } | undefined;
+  certificate: DecisionCertificate | undefined;
+}
+
+export class DecisionHistory {
+  readonly #membership: Membership;
+  readonly #checker: CertificateChecker;
+  readonly #onBadSignature: (member: number) => void;
+  #entries: DecidedEntry[] = [];
+  /** Instance before the first entry. */
+  #base = 0;
+  /** Certificate of the instance at the base, when the base is a checkpoint. */
+  #baseCertificate: DecisionCertificate | undefined;
+  /** Instances up to this one are covered by a full, checked certificate (their own or a later one's). */
+  #certified = 0;
+
+  constructor(membership: Membership, checker: CertificateChecker, onBadSignature: (member: number) => void) {
+    this.#membership = membership;
+    this.#checker = checker;
+    this.#onBadSignature = onBadSignature;
+  }
+
+  get last(): number {
+    return this.#base + this.#entries.length;
+  }
+
+  get first(): number {
+    return this.#base + 1;
+  }
+
+  get certified(): number {
+    return this.#certified;
+  }
+
+  get(cid: number): DecidedEntry | undefined {
+    return this.#entries[cid - this.#base - 1];
+  }
+
+  add(entry: DecidedEntry): void {
+    assert(entry.cid === this.last + 1, "decisions are kept in order");
+    this.#entries.push(entry);
+    if (entry.certificate !== undefined) this.#noteCertified(entry.cid);
+  }
+
+  /** Starts anew behind a checkpoint. */
+  reset(base: number, certificate: DecisionCertificate | undefined): void {
+    this.#entries = [];
+    this.#base = base;
+    this.#baseCertificate = certificate;
+    this.#certified = certificate === undefined ? 0 : base;
+  }
+
+  /** Forgets instances up to `cid`. */
+  dropUpTo(cid: number): void {
+    if (cid <= this.#base || cid > this.last) return;
+    this.#baseCertificate = this.get(cid)!.certificate;
+    this.#entries.splice(0, cid - this.#base);
+    this.#base = cid;
+  }
+
+  /** A late ACCEPT for a decided instance; kept when it is one of the deciding ballot. */
+  addAccept(cid: number, regency: number, digest: Uint8Array, accept: AcceptSignature): void {
+    const entry = this.get(cid);
+    if (entry === undefined || entry.certificate !== undefined || entry.regency !== regency) return;
+    if (!equalBytes(entry.digest, digest)) return;
+    entry.accepts[accept.member] ??= accept;
+  }
+
+  /**
+   * The full certificate of an instance, every signature in it checked, or undefined while fewer than a
+   * quorum of the ACCEPTs at hand are valid. Bad ones are dropped and their member named.
+   */
+  certify(cid: number): DecisionCertificate | undefined {
+    if (cid === this.#base) return this.#baseCertificate;
+    const entry = this.get(cid);
+    if (entry === undefined) return undefined;
+    if (entry.certificate !== undefined) return entry.certificate;
+    const valid: AcceptSignature[] = [];
+    for (let member = 0; member < entry.accepts.length; member++) {
+      const accept = entry.accepts[member];
+      if (accept === undefined) continue;
+      const statement = acceptStatement(
+        this.#membership.digest,
+        entry.regency,
+        cid,
+        entry.digest,
+        accept.executedCid,
+        accept.executionHash,
+      );
+      if (this.#checker.signedBy(member, statement, accept.signature)) {
+        valid.push(accept);
+        if (valid.length === this.#membership.quorum) break;
+      } else {
+        entry.accepts[member] = undefined;
+        this.#onBadSignature(member);
+      }
+    }
+    if (valid.length < this.#membership.quorum) return undefined;
+    entry.certificate = { cid, regency: entry.regency, digest: entry.digest, accepts: valid };
+    this.#noteCertified(cid);
+    return entry.certificate;
+  }
+
+  /** The newest instance with a full certificate, checking from `from` downwards; undefined before any. */
+  newestCertificate(from = this.last): DecisionCertificate | undefined {
+    for (let cid = from; cid > this.#base; cid--) {
+      const certificate = this.certify(cid);
+      if (certificate !== undefined) return certificate;
+    }
+    return this.#baseCertificate;
+  }
+
+  #noteCertified(cid: number): void {
+    // The values are chained by digest, so this certificate covers every instance below it.
+    for (let below = Math.max(this.#certified, this.#base) + 1; below <= cid; below++) {
+      const entry = this.get(below)!;
+      entry.claim = undefined;
+    }
+    this.#certified = Math.max(this.#certified, cid);
+  }
+}
