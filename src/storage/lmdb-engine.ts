@@ -1,0 +1,302 @@
+/**
+ * The embedded engine: three LMDB databases in one environment.
+ *
+ * Writes are behind: changes are visible at once from memory, and whole units go to LMDB in one transaction
+ * every 200 ms or 4 MiB, on LMDB's writer thread. A process that is killed loses only units that were not
+ * written yet, a machine that loses power those that were not flushed; both in order, never half a unit. The
+ * replica's log covers what is lost, so it is cut only behind `flushed`.
+ *
+ * Each value carries a CRC-32 over its key and itself, checked whenever it is read.
+ */
+import { mkdirSync } from "node:fs";
+import { crc32 } from "node:zlib";
+import { type Database, open, type RootDatabase } from "lmdb";
+import { toByteString } from "../base/bytes.ts";
+import { type Engine, EngineCorruptError, type EngineEntry, type Table } from "../store/engine.ts";
+import { OrderedMap } from "../store/ordered-map.ts";
+
+const TABLE_NAMES = ["record", "lease", "meta"] as const;
+const CRC_SIZE_BYTES = 4;
+const WRITE_INTERVAL_MS = 200;
+const WRITE_SIZE_BYTES = 4 * 1024 * 1024;
+/** Above this much in memory, every commit waits a little for LMDB's writer thread to catch up. */
+const THROTTLE_SIZE_BYTES = 32 * 1024 * 1024;
+const THROTTLE_MS = 10;
+/** What a row costs in memory beside its bytes, roughly. */
+const ROW_OVERHEAD_BYTES = 64;
+
+export interface LmdbEngineOptions {
+  /** Directory of the environment; made when missing. */
+  readonly path: string;
+  readonly writeIntervalMs?: number;
+  readonly writeSizeBytes?: number;
+  /** Called once when LMDB could not write (disk full, I/O error): the process must stop. */
+  readonly onError?: (error: unknown) => void;
+}
+
+interface Row {
+  readonly key: Uint8Array;
+  /** Undefined when deleted. */
+  readonly value: Uint8Array | undefined;
+}
+
+/** Units that go to LMDB together. */
+class Generation {
+  readonly tables: readonly OrderedMap<Row>[] = TABLE_NAMES.map(() => new OrderedMap<Row>());
+  /** Everything older is gone. */
+  cleared = false;
+  sizeBytes = 0;
+
+  set(table: Table, row: Row): void {
+    this.tables[table]!.set(toByteString(row.key), row);
+    this.sizeBytes += row.key.length + (row.value?.length ?? 0) + ROW_OVERHEAD_BYTES;
+  }
+
+  clear(): void {
+    for (const table of this.tables) table.clear();
+    this.cleared = true;
+  }
+
+  get isEmpty(): boolean {
+    return !this.cleared && this.tables.every((table) => table.size === 0);
+  }
+}
+
+export class LmdbEngine implements Engine {
+  readonly #root: RootDatabase<Buffer, Uint8Array>;
+  readonly #databases: readonly Database<Buffer, Uint8Array>[];
+  readonly #writeIntervalMs: number;
+  readonly #writeSizeBytes: number;
+  readonly #onError: (error: unknown) => void;
+  #open = new Generation();
+  /** Handed to LMDB and not yet known to be committed; oldest first. */
+  #writing: Generation[] = [];
+  #uncommitted = false;
+  /** A write was asked for while a unit was open: it starts when the unit ends. */
+  #writeDue = false;
+  #commitWaiters: (() => void)[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #lastWrite: Promise<unknown> = Promise.resolve();
+  #failure: { readonly error: unknown } | undefined;
+  #closed = false;
+
+  /** Opens or makes the environment. Throws when the directory can not be used. */
+  constructor(options: LmdbEngineOptions) {
+    this.#writeIntervalMs = options.writeIntervalMs ?? WRITE_INTERVAL_MS;
+    this.#writeSizeBytes = options.writeSizeBytes ?? WRITE_SIZE_BYTES;
+    this.#onError = options.onError ?? (() => {});
+    mkdirSync(options.path, { recursive: true });
+    const encodings = { encoding: "binary", keyEncoding: "binary" } as const;
+    this.#root = open<Buffer, Uint8Array>({ path: options.path, maxDbs: TABLE_NAMES.length, ...encodings });
+    this.#root.readerCheck();
+    this.#databases = TABLE_NAMES.map((name) =>
+      this.#root.openDB<Buffer, Uint8Array>({ name, ...encodings }),
+    );
+  }
+
+  get(table: Table, key: Uint8Array): Uint8Array | undefined {
+    const name = toByteString(key);
+    const row = this.#open.tables[table]!.get(name);
+    if (row !== undefined) return row.value;
+    if (this.#open.cleared) return undefined;
+    for (let i = this.#writing.length - 1; i >= 0; i--) {
+      const generation = this.#writing[i]!;
+      const older = generation.tables[table]!.get(name);
+      if (older !== undefined) return older.value;
+      if (generation.cleared) return undefined;
+    }
+    const stored = this.#databases[table]!.getBinary(key);
+    return stored === undefined ? undefined : checked(table, key, stored);
+  }
+
+  range(table: Table, from: Uint8Array, to: Uint8Array, limit: number): EngineEntry[] {
+    const entries: EngineEntry[] = [];
+    if (limit <= 0) return entries;
+    const { rows, cleared } = this.#buffered(table, toByteString(from), toByteString(to));
+    let at = 0;
+    const takeBuffered = (row: Row) => {
+      if (row.value !== undefined) entries.push({ key: row.key, value: row.value });
+    };
+    if (!cleared) {
+      // Drained here and now: a range that stays open holds a snapshot and lets the file grow.
+      for (const { key, value } of this.#databases[table]!.getRange({ start: from, end: to })) {
+        const name = toByteString(key);
+        while (at < rows.length && rows[at]!.name < name && entries.length < limit)
+          takeBuffered(rows[at++]!.row);
+        if (entries.length >= limit) break;
+        if (rows[at]?.name === name) takeBuffered(rows[at++]!.row);
+        else entries.push({ key, value: checked(table, key, value) });
+        if (entries.length >= limit) break;
+      }
+    }
+    while (at < rows.length && entries.length < limit) takeBuffered(rows[at++]!.row);
+    return entries;
+  }
+
+  /** What memory holds of a range, the newest of each key, in order. */
+  #buffered(table: Table, from: string, to: string) {
+    const newest = new Map<string, Row>();
+    let cleared = false;
+    for (const generation of [this.#open, ...this.#writing.toReversed()]) {
+      generation.tables[table]!.scan(from, to, (row, name) => {
+        if (!newest.has(name)) newest.set(name, row);
+        return true;
+      });
+      cleared = generation.cleared;
+      if (cleared) break;
+    }
+    const rows = [...newest].map(([name, row]) => ({ name, row }));
+    rows.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    return { rows, cleared };
+  }
+
+  put(table: Table, key: Uint8Array, value: Uint8Array): void {
+    this.#uncommitted = true;
+    this.#open.set(table, { key, value });
+  }
+
+  delete(table: Table, key: Uint8Array): void {
+    this.#uncommitted = true;
+    this.#open.set(table, { key, value: undefined });
+  }
+
+  clear(): void {
+    this.#uncommitted = true;
+    this.#open.clear();
+  }
+
+  commit(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    this.#uncommitted = false;
+    if (this.#writeDue || this.#open.sizeBytes >= this.#writeSizeBytes) this.#write();
+    else if (this.#timer === undefined && !this.#open.isEmpty) {
+      this.#timer = setTimeout(() => this.#write(), this.#writeIntervalMs);
+    }
+    if (this.bufferedSizeBytes > THROTTLE_SIZE_BYTES) {
+      // The writer thread goes on meanwhile; blocking here is the back-pressure that bounds memory.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, THROTTLE_MS);
+    }
+    for (const waiter of this.#commitWaiters.splice(0)) waiter();
+  }
+
+  /** Bytes that are only in memory so far. */
+  get bufferedSizeBytes(): number {
+    let total = this.#open.sizeBytes;
+    for (const generation of this.#writing) total += generation.sizeBytes;
+    return total;
+  }
+
+  /** Hands what is committed to LMDB, in one transaction. */
+  #write(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#uncommitted) {
+      this.#writeDue = true;
+      return;
+    }
+    this.#writeDue = false;
+    const generation = this.#open;
+    if (generation.isEmpty) return;
+    this.#open = new Generation();
+    this.#writing.push(generation);
+    const written = this.#root.batch(() => this.#enqueue(generation));
+    this.#lastWrite = written.then(
+      () => {
+        // LMDB commits in order, so the oldest one is the one that is done.
+        this.#root.resetReadTxn();
+        this.#writing.shift();
+      },
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = { error };
+    this.#onError(error);
+  }
+
+  #enqueue(generation: Generation): void {
+    if (generation.cleared) for (const database of this.#databases) void database.clearAsync();
+    let sizeBytes = 0;
+    const add = (row: Row) => {
+      if (row.value !== undefined) sizeBytes += row.key.length + row.value.length + CRC_SIZE_BYTES;
+      return true;
+    };
+    for (const table of generation.tables) table.scan("", undefined, add);
+    // One buffer for all values, each behind its key: the checksum of both is then one call.
+    const buffer = Buffer.allocUnsafeSlow(sizeBytes);
+    let at = 0;
+    generation.tables.forEach((rows, table) => {
+      const database = this.#databases[table]!;
+      rows.scan("", undefined, ({ key, value }) => {
+        if (value === undefined) {
+          void database.remove(key);
+          return true;
+        }
+        buffer.set(key, at);
+        const start = at + key.length;
+        const end = start + value.length;
+        buffer.set(value, start);
+        buffer.writeUInt32BE(crc32(buffer.subarray(at, end)), end);
+        at = end + CRC_SIZE_BYTES;
+        void database.put(key, buffer.subarray(start, at));
+        return true;
+      });
+    });
+  }
+
+  /**
+   * Resolves when everything committed before the call is on disk for good. Rejects when LMDB could not write.
+   */
+  async flushed(): Promise<void> {
+    if (this.#uncommitted) await new Promise<void>((resolve) => this.#commitWaiters.push(resolve));
+    this.#write();
+    await this.#lastWrite;
+    if (this.#failure !== undefined) throw this.#failure.error;
+    await this.#root.flushed;
+  }
+
+  sizeBytes(): { readonly total: number; readonly inUse: number } {
+    const root = this.#root.getStats() as PageStats;
+    let pages = 0;
+    for (const database of this.#databases) {
+      const stats = database.getStats() as PageStats;
+      pages += stats.treeBranchPageCount + stats.treeLeafPageCount + stats.overflowPages;
+    }
+    return { total: (root.lastPageNumber + 1) * root.pageSize, inUse: pages * root.pageSize };
+  }
+
+  /** Writes what is committed, drops a unit that is not, and closes the environment. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    if (!this.#uncommitted && this.#failure === undefined) await this.flushed();
+    await this.#lastWrite;
+    await this.#root.close();
+  }
+}
+
+/** What of LMDB's statistics is used here. */
+interface PageStats {
+  readonly pageSize: number;
+  readonly lastPageNumber: number;
+  readonly treeBranchPageCount: number;
+  readonly treeLeafPageCount: number;
+  readonly overflowPages: number;
+}
+
+/** The value without its checksum, once that fits. */
+function checked(table: Table, key: Uint8Array, stored: Buffer): Uint8Array {
+  const end = stored.length - CRC_SIZE_BYTES;
+  if (end >= 0) {
+    const value = stored.subarray(0, end);
+    if (crc32(value, crc32(key)) === stored.readUInt32BE(end)) return value;
+  }
+  const name = TABLE_NAMES[table];
+  throw new EngineCorruptError(
+    `a value in table ${name} does not fit its checksum (key ${Buffer.from(key).toString("hex")}): ` +
+      "the disk or a file under the data directory was damaged; repair from peers",
+  );
+}
