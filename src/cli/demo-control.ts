@@ -3,16 +3,16 @@
  * socket that only this user can reach.
  */
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer, type Server } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { createInterface } from "node:readline";
 import { z } from "zod";
 import { CommandError } from "./exit-code.ts";
 
 /** Socket paths longer than this do not fit the system's address (108 bytes, with the end mark). */
 const MAX_SOCKET_PATH = 100;
-const ANSWER_TIMEOUT_MS = 60_000;
+const ANSWER_TIMEOUT_MS = 90_000;
+const MAX_LINE = 64 * 1024;
 
 const requestSchema = z.object({ command: z.enum(["kill", "start"]), master: z.string() });
 const answerSchema = z.object({ ok: z.boolean(), text: z.string(), pid: z.int().nullable() });
@@ -44,7 +44,7 @@ export class ControlServer {
     rmSync(path, { force: true });
     const server = createServer((socket) => {
       socket.on("error", () => socket.destroy());
-      createInterface({ input: socket }).once("line", (line) => {
+      firstLine(socket, (line) => {
         answer(line, handle).then((text) => socket.end(`${JSON.stringify(text)}\n`));
       });
     });
@@ -86,13 +86,27 @@ export function askDemo(path: string, request: ControlRequest): Promise<ControlA
     socket.setTimeout(ANSWER_TIMEOUT_MS, () => fail("the demo did not answer"));
     socket.once("error", (error) => fail(`the demo cannot be reached: ${error.message}`));
     socket.once("connect", () => socket.write(`${JSON.stringify(request)}\n`));
-    const lines = createInterface({ input: socket });
-    lines.once("line", (line) => {
-      socket.destroy();
+    socket.once("close", () => fail("the demo ended"));
+    firstLine(socket, (line) => {
       const checked = answerSchema.safeParse(JSON.parse(line));
       if (checked.success) resolve(checked.data);
       else fail("the demo's answer is not understood: is it of another version?");
+      socket.destroy();
     });
-    lines.once("close", () => fail("the demo ended"));
   });
+}
+
+/** Calls back with the first whole line that comes; more than fits a command ends the connection. */
+function firstLine(socket: Socket, take: (line: string) => void): void {
+  let text = "";
+  socket.setEncoding("utf8");
+  const read = (chunk: string) => {
+    text += chunk;
+    const end = text.indexOf("\n");
+    if (end < 0 && text.length <= MAX_LINE) return;
+    socket.off("data", read);
+    if (end < 0) socket.destroy();
+    else take(text.slice(0, end));
+  };
+  socket.on("data", read);
 }

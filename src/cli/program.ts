@@ -7,6 +7,7 @@ import { Command, CommanderError } from "commander";
 import { demoCommand } from "./demo.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
 import { initCommand } from "./init.ts";
+import { getCommand, putCommand } from "./kv.ts";
 import { nodeCommand } from "./node.ts";
 import { outputOption, withExamples } from "./output-option.ts";
 import { statusCommand } from "./status.ts";
@@ -38,6 +39,8 @@ export function createProgram(): Command {
   program.addCommand(initCommand());
   program.addCommand(nodeCommand());
   program.addCommand(statusCommand());
+  program.addCommand(putCommand());
+  program.addCommand(getCommand());
   program.addCommand(versionCommand());
   return withExamples(program, [
     "kmmr demo                                    # four masters on this machine",

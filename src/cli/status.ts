@@ -3,25 +3,20 @@
  */
 import { Command } from "commander";
 import { quorumSize } from "../consensus/membership.ts";
-import { parseEndpoint } from "../node/address.ts";
-import { findRunningDemo } from "./demo-state.ts";
 import {
   EtcdClient,
   type ListedMember,
   type MemberStatus,
   readMemberList,
   readStatus,
-  readTlsFiles,
-  type TlsFiles,
   type TlsMaterial,
 } from "./etcd-client.ts";
-import { CommandError, ExitCode } from "./exit-code.ts";
-import { integerOption, type OutputFormat, outputOption, withExamples } from "./output-option.ts";
+import { ExitCode } from "./exit-code.ts";
+import { type OutputFormat, outputOption, withExamples } from "./output-option.ts";
 import { formatSize, formatTable } from "./table.ts";
+import { type TargetOptions, targetOf, withTargetOptions } from "./target.ts";
 
-interface StatusOptions extends TlsFiles {
-  readonly endpoints?: string;
-  readonly timeout: number;
+interface StatusOptions extends TargetOptions {
   readonly output: OutputFormat;
 }
 
@@ -161,44 +156,9 @@ export function statusText(status: ClusterStatus): string {
   return `${formatTable(header, rows, ["REGENCY", "INSTANCE", "REVISION", "LAG", "DB SIZE"])}\n${verdict}\n`;
 }
 
-interface Target extends TlsFiles {
-  readonly endpoints: readonly string[];
-}
-
-/** Flags first, then etcdctl's environment, then a running demo, then etcd's own address. */
-function targetOf(options: StatusOptions): Target {
-  const env = process.env;
-  const endpoints = options.endpoints ?? env.ETCDCTL_ENDPOINTS;
-  const demo = endpoints === undefined ? findRunningDemo(undefined) : undefined;
-  if (demo !== undefined) {
-    const { cacert, cert, key } = demo;
-    return {
-      endpoints: demo.endpoints,
-      cacert: cacert ?? undefined,
-      cert: cert ?? undefined,
-      key: key ?? undefined,
-    };
-  }
-  const list = (endpoints ?? "http://127.0.0.1:2379").split(",").map((text) => text.trim());
-  return {
-    endpoints: list.map(checkedEndpoint),
-    cacert: options.cacert ?? env.ETCDCTL_CACERT,
-    cert: options.cert ?? env.ETCDCTL_CERT,
-    key: options.key ?? env.ETCDCTL_KEY,
-  };
-}
-
-function checkedEndpoint(text: string): string {
-  const url = text.includes("://") ? text : `http://${text}`;
-  if (parseEndpoint(url) === undefined) {
-    throw new CommandError(`"${text}" is not an endpoint: write https://HOST:PORT`, ExitCode.usage);
-  }
-  return url.replace(/\/$/, "");
-}
-
 async function showStatus(options: StatusOptions): Promise<void> {
   const target = targetOf(options);
-  const answers = await askAll(target.endpoints, readTlsFiles(target), options.timeout);
+  const answers = await askAll(target.endpoints, target.tls, target.timeoutMs);
   const status = summarize(answers);
   if (options.output === "json") {
     const { rows, healthyCount, quorum } = status;
@@ -211,18 +171,10 @@ async function showStatus(options: StatusOptions): Promise<void> {
 
 /** The `status` command. */
 export function statusCommand(): Command {
-  const command = new Command("status")
-    .description("show every master: leader, regency, last instance, revision, lag, size, health")
-    .option(
-      "-e, --endpoints <urls>",
-      "client endpoints, with commas between (default: ETCDCTL_ENDPOINTS, or the demo)",
-    )
-    .option("--cacert <file>", "certificate authority of the servers (default: ETCDCTL_CACERT)")
-    .option("--cert <file>", "client certificate (default: ETCDCTL_CERT)")
-    .option("--key <file>", "private key of the client certificate (default: ETCDCTL_KEY)")
-    .option("--timeout <ms>", "how long to wait for each master", integerOption(1, 600_000), 3_000)
-    .addOption(outputOption())
-    .action(showStatus);
+  const command = new Command("status").description(
+    "show every master: leader, regency, last instance, revision, lag, size, health",
+  );
+  withTargetOptions(command).addOption(outputOption()).action(showStatus);
   return withExamples(
     command,
     [
