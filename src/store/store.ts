@@ -8,10 +8,12 @@ import { assert } from "../base/assert.ts";
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import type { Hasher } from "../base/crypto.ts";
 import { type Engine, EngineCorruptError, Table } from "./engine.ts";
+import { readEvents } from "./event-reader.ts";
 import { Keyspace } from "./keyspace.ts";
 import { LeaseBook } from "./lease-book.ts";
 import { decodeOperation } from "./operation.ts";
 import { readRange } from "./range.ts";
+import type { StoredRecord } from "./record.ts";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./request-checks.ts";
 import {
   applyDeleteRange,
@@ -305,6 +307,20 @@ export class Store {
     const chosen = prepareTxn(this.#space, request);
     if (typeof chosen === "string") throw new StoreError(chosen);
     return applyTxn(this.#space, chosen, true);
+  }
+
+  /**
+   * The changes of the revisions from `fromRevision` to `toRevision` (both included; cut to the current one)
+   * in order. A revision is never split: it stops behind the first one with which there are `countMax` events
+   * or more. Revisions made of nothing but compacted changes are left out. The event objects of recent
+   * revisions are shared by all callers and may carry the door's encoding. Throws StoreError `compacted`.
+   */
+  events(fromRevision: number, toRevision: number, countMax: number): StoredRecord[] {
+    if (fromRevision < this.compactRevision) throw new StoreError(StoreErrorCode.compacted);
+    const from = Math.max(fromRevision, 1);
+    const to = Math.min(toRevision, this.revision);
+    if (from > to) return [];
+    return readEvents(this.#space, this.#engine, from, to, Math.max(countMax, 1));
   }
 
   // Named values
