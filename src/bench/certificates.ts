@@ -50,7 +50,7 @@ export class CertificateAuthority {
           new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.digitalSignature, true),
         ],
       },
-      webcrypto as Crypto,
+      webcrypto as typeof crypto,
     );
     writeFileSync(join(folder, "ca.crt"), certificate.toString("pem"));
     return new CertificateAuthority(folder, keys, certificate);
@@ -78,7 +78,7 @@ export class CertificateAuthority {
           ]),
         ],
       },
-      webcrypto as Crypto,
+      webcrypto as typeof crypto,
     );
     const files = {
       cacert: join(this.folder, "ca.crt"),

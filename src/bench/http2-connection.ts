@@ -104,7 +104,7 @@ export class Http2Connection {
       return;
     }
     if (this.waiting.length > 0 || !this.canSend(message.length))
-      this.waiting.push({ headers, message: message.slice(), listener });
+      this.waiting.push({ headers, message: Uint8Array.from(message), listener });
     else this.sendUnary(headers, message, listener);
   }
 
@@ -327,7 +327,7 @@ export class Http2Connection {
 
   /** Servers send the same few blocks again and again, and without a dynamic table they mean the same. */
   private headersOf(block: Buffer): Map<string, string> {
-    const key = block.latin1Slice(0, block.length);
+    const key = block.toString("latin1");
     const known = this.statusOfBlock.get(key);
     if (known !== undefined) return known;
     const headers = decodeHeaders(block);

@@ -136,7 +136,8 @@ export function encodeWatchCreate(key: Uint8Array, rangeEnd: Uint8Array, startRe
 
 /** The end of the range of all keys with this prefix. */
 export function prefixEnd(prefix: Uint8Array): Uint8Array {
-  const end = prefix.slice();
+  // A copy: slice of a Buffer would be a view of the same bytes.
+  const end = Uint8Array.from(prefix);
   end[end.length - 1]!++;
   return end;
 }
