@@ -1,0 +1,71 @@
+/** All ways to misbehave, by name. A Byzantine member follows one or several of them. */
+import type { Behaviour } from "./behaviour.ts";
+import { corruptBodies, forgeBundles, withholdBodies, wrongAnswers } from "./bodies.ts";
+import {
+  borrowedClaim,
+  falseCertificate,
+  falseFence,
+  falseProgress,
+  hideHistory,
+  oldStopData,
+  weakClaim,
+} from "./history-lies.ts";
+import { laggard, relay, replayOld } from "./noise.ts";
+import {
+  equivocate,
+  proposeAgain,
+  proposeToFew,
+  proposeToOne,
+  slowLeader,
+  wrongContent,
+  wrongSync,
+  wrongTimestamp,
+} from "./proposing.ts";
+import { badSignature, doubleVote, eagerVote, falseExecution, silent, stopSpam } from "./voting.ts";
+
+const MAKERS = {
+  equivocate,
+  proposeToOne,
+  proposeToFew,
+  wrongTimestamp,
+  wrongContent,
+  proposeAgain,
+  slowLeader,
+  wrongSync,
+  doubleVote,
+  eagerVote,
+  badSignature,
+  falseExecution,
+  stopSpam,
+  silent: () => silent(undefined),
+  silentVotes: () => silent(["write", "accept"]),
+  silentLeader: () => silent(["propose", "sync"]),
+  silentHelp: () => silent(["bundle", "value", "decisions", "stateReply", "fenceReply", "authority"]),
+  hideHistory,
+  weakClaim,
+  borrowedClaim,
+  oldStopData,
+  falseCertificate,
+  falseFence,
+  falseProgress,
+  withholdBodies,
+  corruptBodies,
+  forgeBundles,
+  wrongAnswers,
+  replayOld,
+  relay,
+  laggard,
+  /** Sends bytes that are no messages; done by the wrapper, for it needs no message. */
+  garbage: (): Behaviour => ({}),
+  /** Two real replicas with one key, each in touch with some of the members; done by the wrapper. */
+  twins: (): Behaviour => ({}),
+} satisfies Record<string, () => Behaviour>;
+
+export type BehaviourName = keyof typeof MAKERS;
+
+export const BEHAVIOURS = Object.keys(MAKERS) as readonly BehaviourName[];
+
+/** A fresh instance of the behaviour: it may remember things. */
+export function makeBehaviour(name: BehaviourName): Behaviour {
+  return MAKERS[name]();
+}

@@ -1,0 +1,255 @@
+/**
+ * What one seed means: size of the cluster, kinds and weights of faults, workload, times. Swarm testing: each
+ * feature is often switched off completely, and the weights of the rest differ wildly, so that runs differ in
+ * kind and not only in detail.
+ */
+import { Prng } from "../base/prng.ts";
+import { faultsTolerated } from "../consensus/membership.ts";
+import { type ConsensusOptions, DEFAULT_OPTIONS } from "../consensus/options.ts";
+import { BEHAVIOURS, type BehaviourName } from "./byzantine/catalogue.ts";
+import type { ClockOptions } from "./clock.ts";
+import type { DiskDamage, DiskOptions } from "./disk.ts";
+import { CALM_NETWORK, type NetworkOptions } from "./network.ts";
+
+export const REQUEST_KINDS = [
+  "put",
+  "compareAndPut",
+  "deleteOne",
+  "deleteRange",
+  "readOne",
+  "readAll",
+  "readPast",
+  "readLocal",
+  "leaseGrant",
+  "leasedPut",
+  "leaseKeepAlive",
+  "leaseRevoke",
+  "compact",
+  "noop",
+] as const;
+export type RequestKind = (typeof REQUEST_KINDS)[number];
+
+export interface WorkloadOptions {
+  readonly clientsPerMember: number;
+  /** Mean pause of a client between an answer and its next request. */
+  readonly thinkMeanMs: number;
+  /** Keys that all clients fight over. */
+  readonly keys: number;
+  readonly valueSizeBytesMax: number;
+  /** After this long a client gives up on an answer and goes on. */
+  readonly patienceMs: number;
+  readonly weights: Readonly<Record<RequestKind, number>>;
+  readonly leaseTtlSecondsMax: number;
+}
+
+/** Mean times between two faults of a kind, over the cluster; 0 switches the kind off. */
+export interface FaultOptions {
+  readonly crashMeanMs: number;
+  /** Mean time that a crashed member stays down. */
+  readonly downMeanMs: number;
+  readonly crashAllMeanMs: number;
+  readonly partitionMeanMs: number;
+  readonly partitionLengthMeanMs: number;
+  readonly oneWayCutMeanMs: number;
+  readonly pauseMeanMs: number;
+  readonly pauseLengthMeanMs: number;
+  readonly slowMemberMeanMs: number;
+  /** Follows the leader with crashes and pauses instead of hitting anyone. */
+  readonly aimAtLeader: boolean;
+}
+
+/** A member that is faulty beyond crashes; at most f in a run. */
+export type FaultyMember =
+  | { readonly member: number; readonly kind: "byzantine"; readonly behaviours: readonly BehaviourName[] }
+  | { readonly member: number; readonly kind: "disk"; readonly damage: DiskDamage }
+  | { readonly member: number; readonly kind: "clock"; readonly offsetMs: number };
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly n: number;
+  readonly faulty: readonly FaultyMember[];
+  readonly safetyMs: number;
+  /** Time within which a healed cluster has to answer everything. */
+  readonly livenessMs: number;
+  /** Correct members that stay dead in the liveness phase (faulty ones and these are at most f). */
+  readonly leftDead: readonly number[];
+  readonly tickMs: number;
+  readonly workDelayMeanMs: number;
+  readonly network: NetworkOptions;
+  readonly disk: DiskOptions;
+  readonly clock: ClockOptions;
+  readonly workload: WorkloadOptions;
+  readonly faults: FaultOptions;
+  readonly consensus: ConsensusOptions;
+}
+
+export interface OptionLimits {
+  readonly byzantine: "on" | "off" | "mixed";
+  readonly mutation: string;
+}
+
+/** A mean that is 0 (off) in about a part `off` of the seeds, else between the bounds on a logarithmic scale. */
+function meanOrOff(prng: Prng, off: number, low: number, high: number): number {
+  const mean = logarithmic(prng, low, high);
+  return prng.chance(off) ? 0 : mean;
+}
+
+function logarithmic(prng: Prng, low: number, high: number): number {
+  const share = prng.u32() / 0x1_0000_0000;
+  return Math.round(low * (high / low) ** share * 100) / 100;
+}
+
+/** The options that a seed stands for. */
+export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOptions {
+  const prng = new Prng(seed);
+  // An own stream for each part: a change to one part leaves the others of old seeds as they were.
+  const [shape, faulty, network, disk, clock, workload, faults, consensus] = Array.from({ length: 8 }, () =>
+    prng.fork(),
+  ) as [Prng, Prng, Prng, Prng, Prng, Prng, Prng, Prng];
+  const n = shape.pick([4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7, 10]);
+  const faultyMembers = drawFaulty(faulty, n, seed, limits);
+  const members = Array.from({ length: n }, (_, member) => member);
+  const correct = members.filter((member) => !faultyMembers.some((f) => f.member === member));
+  const spare = faultsTolerated(n) - faultyMembers.length;
+  const leftDead = spare > 0 && shape.chance(0.4) ? shuffled(shape, correct).slice(0, spare) : [];
+  // Batch times are believed within this bound: the tighter it is, the earlier an early expiry shows.
+  const clockBoundMs = clock.pick([400, 1_500, DEFAULT_OPTIONS.clockBoundMs]);
+  return {
+    seed,
+    n,
+    faulty: faultyMembers,
+    safetyMs: Math.round(logarithmic(shape, 4_000, 20_000)),
+    livenessMs: 120_000,
+    leftDead,
+    tickMs: shape.pick([2, 5, 10]),
+    workDelayMeanMs: shape.pick([0.02, 0.1, 1]),
+    network: drawNetwork(network),
+    disk: drawDisk(disk),
+    clock: drawClock(clock, clockBoundMs),
+    workload: drawWorkload(workload, n),
+    faults: drawFaults(faults),
+    consensus: { ...drawConsensus(consensus, limits.mutation), clockBoundMs },
+  };
+}
+
+function shuffled<T>(prng: Prng, items: readonly T[]): T[] {
+  const mixed = [...items];
+  for (let i = mixed.length - 1; i > 0; i--) {
+    const j = prng.below(i + 1);
+    const held = mixed[i]!;
+    mixed[i] = mixed[j]!;
+    mixed[j] = held;
+  }
+  return mixed;
+}
+
+function drawFaulty(prng: Prng, n: number, seed: number, limits: OptionLimits): FaultyMember[] {
+  const f = faultsTolerated(n);
+  const order = shuffled(
+    prng,
+    Array.from({ length: n }, (_, member) => member),
+  );
+  // The first leader is the most rewarding one to corrupt.
+  if (prng.chance(0.4)) order.unshift(...order.splice(order.indexOf(0), 1));
+  const byzantine = limits.byzantine === "on" || (limits.byzantine === "mixed" && seed % 2 === 1);
+  if (byzantine) {
+    const shared = drawBehaviours(prng);
+    const alike = prng.chance(0.5);
+    return order.slice(0, f).map((member) => ({
+      member,
+      kind: "byzantine",
+      behaviours: alike ? shared : drawBehaviours(prng),
+    }));
+  }
+  if (prng.chance(0.6)) return [];
+  return order.slice(0, prng.between(1, f)).map((member) => {
+    if (prng.chance(0.25)) {
+      return { member, kind: "clock", offsetMs: prng.pick([-1, 1]) * logarithmic(prng, 6_000, 1e8) };
+    }
+    return { member, kind: "disk", damage: prng.pick(["tail", "tail", "middle", "wiped"] as const) };
+  });
+}
+
+function drawBehaviours(prng: Prng): BehaviourName[] {
+  const count = prng.pick([1, 1, 1, 2, 3, 5]);
+  return shuffled(prng, BEHAVIOURS).slice(0, count);
+}
+
+function drawNetwork(prng: Prng): NetworkOptions {
+  const lossy = prng.chance(0.4);
+  return {
+    delayMinMs: logarithmic(prng, 0.05, 5),
+    delayMeanMs: logarithmic(prng, 0.05, 20),
+    delayTailChance: prng.chance(0.5) ? 0 : logarithmic(prng, 0.001, 0.1),
+    delayTailMs: logarithmic(prng, 20, 2_000),
+    lossChance: lossy ? logarithmic(prng, 0.001, 0.2) : 0,
+    duplicateChance: prng.chance(0.7) ? 0 : logarithmic(prng, 0.001, 0.2),
+    ordered: prng.chance(0.5),
+    noticeDelayMs: prng.chance(0.2) ? 0 : logarithmic(prng, 1, 3_000),
+    inFlightMax: CALM_NETWORK.inFlightMax,
+  };
+}
+
+function drawDisk(prng: Prng): DiskOptions {
+  return {
+    syncMinMs: logarithmic(prng, 0.05, 2),
+    syncMeanMs: logarithmic(prng, 0.05, 10),
+    stallChance: prng.chance(0.7) ? 0 : logarithmic(prng, 0.001, 0.05),
+    stallMs: logarithmic(prng, 50, 2_000),
+    flushMeanMs: logarithmic(prng, 20, 5_000),
+  };
+}
+
+function drawClock(prng: Prng, clockBoundMs: number): ClockOptions {
+  return {
+    // Two good clocks are never further apart than most of the bound.
+    skewMaxMs: prng.chance(0.3) ? 0 : logarithmic(prng, 1, 0.4 * clockBoundMs),
+    driftMaxPpm: prng.chance(0.5) ? 0 : logarithmic(prng, 10, 5_000),
+    stepChancePerSecond: prng.chance(0.7) ? 0 : logarithmic(prng, 0.01, 0.3),
+  };
+}
+
+function drawWorkload(prng: Prng, n: number): WorkloadOptions {
+  const weights = Object.fromEntries(
+    REQUEST_KINDS.map((kind) => [kind, prng.chance(0.25) ? 0 : 2 ** prng.between(0, 6)]),
+  ) as Record<RequestKind, number>;
+  weights.put = Math.max(weights.put, 4);
+  // Compaction hides history from the checkers, so it stays rare.
+  weights.compact = Math.min(weights.compact, 2);
+  return {
+    clientsPerMember: n > 4 ? 1 : prng.between(1, 3),
+    thinkMeanMs: logarithmic(prng, 40, 600),
+    keys: Math.round(logarithmic(prng, 1, 40)),
+    valueSizeBytesMax: Math.round(logarithmic(prng, 24, 4_000)),
+    patienceMs: Math.round(logarithmic(prng, 500, 8_000)),
+    weights,
+    leaseTtlSecondsMax: prng.between(1, 8),
+  };
+}
+
+function drawFaults(prng: Prng): FaultOptions {
+  const calm = prng.chance(0.08);
+  const off = calm ? 1 : 0.4;
+  return {
+    crashMeanMs: meanOrOff(prng, calm ? 1 : 0.25, 300, 8_000),
+    downMeanMs: logarithmic(prng, 50, 4_000),
+    crashAllMeanMs: meanOrOff(prng, calm ? 1 : 0.75, 2_000, 20_000),
+    partitionMeanMs: meanOrOff(prng, off, 500, 10_000),
+    partitionLengthMeanMs: logarithmic(prng, 50, 5_000),
+    oneWayCutMeanMs: meanOrOff(prng, off, 500, 10_000),
+    pauseMeanMs: meanOrOff(prng, off, 300, 10_000),
+    pauseLengthMeanMs: logarithmic(prng, 20, 3_000),
+    slowMemberMeanMs: meanOrOff(prng, off, 1_000, 10_000),
+    aimAtLeader: prng.chance(0.4),
+  };
+}
+
+function drawConsensus(prng: Prng, mutation: string): ConsensusOptions {
+  return {
+    ...DEFAULT_OPTIONS,
+    checkpointInstances: prng.pick([4, 16, 64, 256, DEFAULT_OPTIONS.checkpointInstances]),
+    checkpointSizeBytes: prng.chance(0.2) ? 20_000 : DEFAULT_OPTIONS.checkpointSizeBytes,
+    batchBundlesMax: prng.pick([1, 4, DEFAULT_OPTIONS.batchBundlesMax]),
+    mutation,
+  };
+}

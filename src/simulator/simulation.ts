@@ -1,0 +1,334 @@
+/**
+ * One run: a safety phase with faults, a liveness phase on a healed quorum, and the judgement of the checkers.
+ */
+import { Prng } from "../base/prng.ts";
+import type { MemberIndex, TraceEvent } from "../replica/contract.ts";
+import { AgreementChecker } from "./checkers/agreement.ts";
+import { BlameChecker } from "./checkers/blame.ts";
+import { ChangeHistory } from "./checkers/changes.ts";
+import { checkDurability } from "./checkers/durability.ts";
+import { checkExactlyOnce } from "./checkers/exactly-once.ts";
+import { ExecutionChecker } from "./checkers/execution.ts";
+import { checkLeases } from "./checkers/leases.ts";
+import { checkLinearizability } from "./checkers/linearizability.ts";
+import { checkLiveness } from "./checkers/liveness.ts";
+import { StoreModel } from "./checkers/model.ts";
+import { checkValidity } from "./checkers/validity.ts";
+import { Cluster } from "./cluster.ts";
+import { Faults } from "./faults.ts";
+import type { Violation } from "./history.ts";
+import type { Host, HostObserver } from "./host.ts";
+import { CALM_NETWORK } from "./network.ts";
+import type { SimulationOptions } from "./options.ts";
+import { wholeState } from "./store-view.ts";
+
+/** What a run came to. */
+export interface Verdict {
+  readonly seed: number;
+  /** Empty when all is well. */
+  readonly violations: readonly Violation[];
+  /** Two runs of one seed have the same. */
+  readonly fingerprint: number;
+  readonly counts: RunCounts;
+}
+
+export interface RunCounts {
+  readonly virtualMs: number;
+  readonly events: number;
+  readonly decided: number;
+  readonly revision: number;
+  readonly asked: number;
+  readonly answered: number;
+  readonly regency: number;
+  readonly starts: number;
+  readonly transfers: number;
+  /** How long the healed cluster needed until every client was served. */
+  readonly healedMs: number;
+  /** Faults by kind, and what Byzantine members were caught at. */
+  readonly faults: Readonly<Record<string, number>>;
+  readonly caught: Readonly<Record<string, number>>;
+}
+
+export interface SimulationHooks {
+  /** Called with each line of the trace, when set. */
+  readonly line?: (text: string) => void;
+}
+
+/** Violations after which a run ends: the first ones tell the story. */
+const VIOLATIONS_MAX = 3;
+/** Time for all correct members to reach the last instance after clients have stopped. */
+const CONVERGENCE_MS = 30_000;
+
+export class Simulation implements HostObserver {
+  readonly #options: SimulationOptions;
+  readonly #hooks: SimulationHooks;
+  readonly #violations: Violation[] = [];
+  readonly #report = (violation: Violation): void => {
+    this.#violations.push(violation);
+    this.#write(() => `VIOLATION ${violation.checker}: ${violation.message}`);
+  };
+  readonly #cluster: Cluster;
+  readonly #faults: Faults;
+  readonly #agreement = new AgreementChecker(this.#report);
+  readonly #execution = new ExecutionChecker(this.#report);
+  readonly #changes = new ChangeHistory(this.#report);
+  readonly #blame: BlameChecker;
+  /** Last revision whose events were read from each member. */
+  readonly #readUpTo: number[];
+  #regency = 1;
+  #leader = 0;
+  #starts = 0;
+  #transfers = 0;
+  #fingerprint = 0;
+  #healedMs = -1;
+
+  constructor(options: SimulationOptions, hooks: SimulationHooks = {}) {
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#readUpTo = new Array<number>(options.n).fill(1);
+    const prng = new Prng(options.seed + 0x5eed);
+    this.#cluster = new Cluster(options, prng, this, (to, from, bytes) => this.#mix(to, from, bytes));
+    // A member whose clock is beyond every bound may propose times that no correct member proposes.
+    const liars = options.faulty.filter(({ kind }) => kind !== "disk").map(({ member }) => member);
+    this.#blame = new BlameChecker(new Set(liars), this.#report);
+    const { scheduler, hosts, clocks, network } = this.#cluster;
+    this.#faults = new Faults({
+      scheduler,
+      prng: prng.fork(),
+      hosts,
+      clocks,
+      network,
+      options,
+      leader: () => this.#leader,
+    });
+  }
+
+  run(): Verdict {
+    const { scheduler, hosts, clients } = this.#cluster;
+    for (const host of hosts) host.start();
+    for (const client of clients) client.start();
+    this.#faults.start();
+    scheduler.run(this.#options.safetyMs, this.#stop);
+    if (!this.#stop()) this.#heal();
+    if (!this.#stop()) this.#judge();
+    return this.#verdict();
+  }
+
+  readonly #stop = (): boolean => this.#violations.length >= VIOLATIONS_MAX;
+
+  /** Members that have to work in the liveness phase. */
+  #core(): Host[] {
+    const { faulty, leftDead } = this.#options;
+    return this.#cluster.hosts.filter(
+      ({ member }) => !leftDead.includes(member) && !faulty.some((f) => f.member === member),
+    );
+  }
+
+  #heal(): void {
+    const { scheduler, hosts, network, clients } = this.#cluster;
+    this.#write(() => "the liveness phase begins");
+    this.#faults.stop();
+    network.setOptions(CALM_NETWORK);
+    network.heal();
+    for (const host of hosts) {
+      host.spare();
+      if (this.#options.leftDead.includes(host.member)) host.crash();
+      else host.start();
+    }
+    const core = this.#core();
+    const waiting = clients.filter(({ host }) => core.includes(host));
+    for (const client of clients) client.probe();
+    const startMs = scheduler.nowMs;
+    const served = () => waiting.every((client) => client.served);
+    scheduler.run(startMs + this.#options.livenessMs, () => this.#stop() || served());
+    this.#healedMs = scheduler.nowMs - startMs;
+    for (const client of clients) client.stop();
+    const together = () => {
+      const highest = this.#execution.highest;
+      return core.every(({ member }) => this.#execution.position(member) >= highest);
+    };
+    scheduler.run(scheduler.nowMs + CONVERGENCE_MS, () => this.#stop() || (together() && this.#isQuiet()));
+    checkLiveness(
+      {
+        boundMs: this.#options.livenessMs,
+        unserved: waiting
+          .filter((client) => !client.served)
+          .map(({ id, host }) => ({ client: id, member: host.member })),
+        positions: core.map(({ member, running }) => ({
+          member,
+          running,
+          position: this.#execution.position(member),
+        })),
+        highest: this.#execution.highest,
+      },
+      this.#report,
+    );
+    if (!this.#stop()) this.#awaitExpiry(core);
+  }
+
+  /** No client of a core member waits any more. */
+  #isQuiet(): boolean {
+    return this.#core().every((host) => host.waiting === 0);
+  }
+
+  /** Leases that nobody keeps alive any more have to go, though nobody asks for anything. */
+  #awaitExpiry(core: readonly Host[]): void {
+    const { scheduler } = this.#cluster;
+    const { workload, consensus, clock } = this.#options;
+    if (core.every((host) => host.store === undefined || host.store.leases().length === 0)) return;
+    const slackMs = consensus.clockBoundMs + clock.skewMaxMs;
+    const waitMs = Math.max(2, workload.leaseTtlSecondsMax) * 1000 + 2 * slackMs + 5_000;
+    const gone = () => core.every((host) => host.store === undefined || host.store.leases().length === 0);
+    scheduler.run(scheduler.nowMs + waitMs, () => this.#stop() || gone());
+    if (gone()) return;
+    const left = core.map((host) => `member ${host.member}: ${host.store?.leases().length ?? 0}`).join(", ");
+    this.#report({
+      checker: "leases",
+      message: `leases are left ${waitMs} ms after the last request: ${left}`,
+    });
+  }
+
+  #judge(): void {
+    const { records, byzantine } = this.#cluster;
+    const model = new StoreModel(this.#changes, this.#report);
+    const changes = this.#changes.all();
+    checkValidity(changes, records, byzantine, this.#report);
+    checkExactlyOnce(changes, records, this.#report);
+    checkLinearizability(records, model, this.#report);
+    const slackMs = this.#options.consensus.clockBoundMs + this.#options.clock.skewMaxMs + 1;
+    checkLeases(changes, records, { slackMs }, this.#report);
+    const states = this.#core().flatMap(({ member, store }) =>
+      store === undefined ? [] : [{ member, revision: store.revision, kvs: wholeState(store) }],
+    );
+    checkDurability(states, records, model, this.#report);
+  }
+
+  #verdict(): Verdict {
+    const { scheduler, records } = this.#cluster;
+    return {
+      seed: this.#options.seed,
+      violations: this.#violations,
+      fingerprint: this.#fingerprint >>> 0,
+      counts: {
+        virtualMs: Math.round(scheduler.nowMs),
+        events: scheduler.handled,
+        decided: this.#agreement.instances,
+        revision: this.#changes.lastRevision,
+        asked: records.length,
+        answered: records.filter(({ outcome }) => outcome !== undefined).length,
+        regency: this.#regency,
+        starts: this.#starts,
+        transfers: this.#transfers,
+        healedMs: Math.round(this.#healedMs),
+        faults: Object.fromEntries(this.#faults.counts),
+        caught: Object.fromEntries(this.#blame.caught),
+      },
+    };
+  }
+
+  // What members do
+
+  #isTrusted(member: MemberIndex): boolean {
+    return !this.#cluster.byzantine.has(member);
+  }
+
+  started(member: MemberIndex, incarnation: number): void {
+    this.#starts++;
+    this.#execution.restarted(member);
+    this.#readUpTo[member] = 1;
+    this.line(member, () => `START ${incarnation}`);
+  }
+
+  stopped(member: MemberIndex, why: string): void {
+    this.line(member, () => `STOP (${why})`);
+  }
+
+  invariant(member: MemberIndex, error: Error): void {
+    if (!this.#isTrusted(member)) return;
+    this.#report({ checker: "invariant", message: `member ${member}: ${error.stack ?? error.message}` });
+  }
+
+  changed(member: MemberIndex): void {
+    const store = this.#cluster.hosts[member]!.store;
+    if (store === undefined || !this.#isTrusted(member)) return;
+    const from = Math.max(this.#readUpTo[member]! + 1, store.compactRevision + 1);
+    if (from > store.revision) return;
+    this.#changes.observe(
+      member,
+      store.events(from, store.revision, Number.MAX_SAFE_INTEGER),
+      this.#cluster.scheduler.nowMs,
+    );
+    this.#readUpTo[member] = store.revision;
+  }
+
+  trace(member: MemberIndex, event: TraceEvent): void {
+    this.line(member, () => describeTrace(event));
+    if (!this.#isTrusted(member)) return;
+    switch (event.kind) {
+      case "decided":
+        this.#agreement.decided(member, event.cid, event.regency, event.digest);
+        break;
+      case "executed":
+        this.#execution.executed(member, event.cid, event.revision, event.executionHash);
+        break;
+      case "checkpoint":
+        this.#execution.checkpoint(member, event.cid, event.root);
+        break;
+      case "transfer":
+        if (event.phase !== "done") break;
+        this.#transfers++;
+        this.#readUpTo[member] = 1;
+        this.#execution.transferred(member, event.cid);
+        break;
+      case "regency":
+        if (event.regency >= this.#regency) this.#leader = event.leader;
+        this.#regency = Math.max(this.#regency, event.regency);
+        break;
+      case "diverged":
+        this.#blame.diverged(member, event.cid);
+        break;
+      case "misbehaviour":
+        this.#blame.blamed(member, event.member, event.what);
+        break;
+      case "stop":
+        break;
+    }
+  }
+
+  line(member: MemberIndex, text: () => string): void {
+    this.#write(() => `${member} ${text()}`);
+  }
+
+  #write(text: () => string): void {
+    const { line } = this.#hooks;
+    if (line !== undefined) line(`${this.#cluster.scheduler.nowMs.toFixed(3).padStart(11)} ${text()}`);
+  }
+
+  #mix(to: MemberIndex, from: MemberIndex, bytes: Uint8Array): void {
+    let hash = this.#fingerprint;
+    const at = Math.floor(this.#cluster.scheduler.nowMs * 1000);
+    for (const word of [
+      at,
+      to,
+      from,
+      bytes.length,
+      bytes[bytes.length - 1] ?? 0,
+      bytes[bytes.length >> 1] ?? 0,
+    ]) {
+      hash = Math.imul(hash ^ word, 0x01000193) ^ (hash >>> 15);
+    }
+    this.#fingerprint = hash;
+  }
+}
+
+function describeTrace(event: TraceEvent): string {
+  const fields = Object.entries(event).filter(([name]) => name !== "kind");
+  const shown = fields.map(([name, value]) =>
+    value instanceof Uint8Array ? `${name} ${hexStart(value)}` : `${name} ${String(value)}`,
+  );
+  return `** ${event.kind} ${shown.join(", ")}`;
+}
+
+function hexStart(bytes: Uint8Array): string {
+  return Array.from(bytes.subarray(0, 4), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
