@@ -21,11 +21,12 @@ export const LAYERS: Readonly<Record<string, number>> = {
   cli: 7,
 };
 
-/** Folders that stand beside the product: they import it, and it never imports them. */
+/** Folders that stand beside the product: they import it and each other, and it never imports them. */
 const BESIDE = new Set(["simulator", "bench", "compare"]);
 
 const PURE = /^src\/(base|store|consensus|replica)\/|^src\/storage\/memory-engine\.ts$/;
-const TEST = /\.test\.ts$/;
+/** Tests, and what only tests import: case suites and models to compare with. */
+const TEST = /\.test\.ts$|-cases\.ts$|\/naive-[\w-]+\.ts$|\/testing\//;
 
 /** Longest file that needs no reason. */
 export const LINES_MAX = 400;
@@ -37,6 +38,8 @@ export const LONG_FILES: Readonly<Record<string, string>> = {
 
 interface Ban {
   readonly what: RegExp;
+  /** Paths that it concerns; all when left out. */
+  readonly where?: RegExp;
   readonly instead: string;
 }
 
@@ -61,12 +64,15 @@ const PURE_BANS: readonly Ban[] = [
   { what: /(?<![.#\w])(Buffer|TextEncoder|TextDecoder)\b/, instead: "base/bytes.ts" },
   { what: /\bJSON\s*\./, instead: "base/codec.ts: bytes that are signed or hashed have one encoding" },
   { what: /\b(Intl|localeCompare|toLocale\w+)\b/, instead: "compareBytes of base/bytes.ts, or plain <" },
-  { what: /\.(sort|toSorted)\(\s*\)/, instead: "pass a comparison: the default one compares texts" },
 ];
 
 /** What no source file may have. */
 const BANS: readonly Ban[] = [
-  { what: /\bMath\.random\b/, instead: "base/prng.ts with a seed, or node:crypto for secrets" },
+  {
+    what: /\bMath\.random\b/,
+    where: /^(scripts|src\/(simulator|bench|compare))\//,
+    instead: "base/prng.ts with a seed that is printed: a run must be repeatable",
+  },
   { what: /\.substr\(/, instead: "slice" },
   { what: /\b(test|describe|it)\.only\b/, instead: "run one file: npm test -- path" },
   { what: /\bdebugger\b/, instead: "nothing" },
@@ -90,8 +96,8 @@ export function layerComplaints(files: readonly SourceFile[]): Complaint[] {
     const from = folderOf(file.path);
     const to = imported.target === null ? null : folderOf(imported.target);
     if (from === null || to === null || from === to || TEST.test(file.path)) return null;
-    if (BESIDE.has(to)) return `${to} stands beside the product: nothing imports it`;
     if (BESIDE.has(from)) return null;
+    if (BESIDE.has(to)) return `${to} stands beside the product: nothing imports it`;
     const [low, high] = [LAYERS[to], LAYERS[from]];
     if (low === undefined) return `folder ${to} has no place in the layers: give it one in scripts/tidy.ts`;
     if (high === undefined)
@@ -238,8 +244,8 @@ function overImports(
 
 function banned(path: string, text: string, bans: readonly Ban[]): Complaint[] {
   return text.split("\n").flatMap((line, i) =>
-    bans.flatMap(({ what, instead }) => {
-      const found = line.match(what);
+    bans.flatMap(({ what, where, instead }) => {
+      const found = where?.test(path) === false ? null : line.match(what);
       return found === null ? [] : [`${path}:${i + 1}: "${found[0].trim()}" is banned; instead: ${instead}`];
     }),
   );
