@@ -1,0 +1,54 @@
+/**
+ * etcd's errors: clients match code and text, so both are exactly etcd's (api/v3rpc/rpctypes/error.go).
+ */
+import { type BackendErrorCode, StoreError, type StoreErrorCode } from "../store/types.ts";
+import { GrpcCode, type GrpcStatus } from "./grpc/status.ts";
+import { EmptyRequestOpError, TxnTooDeepError } from "./messages/kv-requests.ts";
+import { ProtoError } from "./wire/proto-reader.ts";
+
+const status = (code: GrpcCode, text: string): GrpcStatus => ({ code, message: `etcdserver: ${text}` });
+
+/** The refusals of the store. */
+export const STORE_STATUS: Readonly<Record<StoreErrorCode, GrpcStatus>> = {
+  emptyKey: status(GrpcCode.invalidArgument, "key is not provided"),
+  keyNotFound: status(GrpcCode.invalidArgument, "key not found"),
+  valueProvided: status(GrpcCode.invalidArgument, "value is provided"),
+  leaseProvided: status(GrpcCode.invalidArgument, "lease is provided"),
+  tooManyOps: status(GrpcCode.invalidArgument, "too many operations in txn request"),
+  duplicateKey: status(GrpcCode.invalidArgument, "duplicate key given in txn request"),
+  invalidSortOption: status(GrpcCode.invalidArgument, "invalid sort option"),
+  compacted: status(GrpcCode.outOfRange, "mvcc: required revision has been compacted"),
+  futureRevision: status(GrpcCode.outOfRange, "mvcc: required revision is a future revision"),
+  leaseNotFound: status(GrpcCode.notFound, "requested lease not found"),
+  leaseExists: status(GrpcCode.failedPrecondition, "lease already exists"),
+  leaseTtlTooLarge: status(GrpcCode.outOfRange, "too large lease TTL"),
+  noSpace: status(GrpcCode.resourceExhausted, "mvcc: database space exceeded"),
+  // The door never sends such an operation; the agreement refused what it could not read.
+  malformed: status(GrpcCode.invalidArgument, "malformed operation"),
+};
+
+/** Why the process behind gave no answer. All but one are Unavailable, which clients retry. */
+export const BACKEND_STATUS: Readonly<Record<BackendErrorCode, GrpcStatus>> = {
+  timeout: status(GrpcCode.unavailable, "request timed out"),
+  noLeader: status(GrpcCode.unavailable, "no leader"),
+  stopped: status(GrpcCode.unavailable, "server stopped"),
+  tooManyRequests: status(GrpcCode.resourceExhausted, "too many requests"),
+};
+
+export const REQUEST_TOO_LARGE: GrpcStatus = status(GrpcCode.invalidArgument, "request is too large");
+export const WATCH_CANCELED: GrpcStatus = status(GrpcCode.canceled, "watch canceled");
+export const DEADLINE_EXCEEDED: GrpcStatus = {
+  code: GrpcCode.deadlineExceeded,
+  message: "context deadline exceeded",
+};
+
+/** The status of what a handler threw at a request, or undefined for an error of our own. */
+export function statusOfThrown(error: unknown): GrpcStatus | undefined {
+  if (error instanceof StoreError) return STORE_STATUS[error.code];
+  if (error instanceof ProtoError) {
+    return { code: GrpcCode.internal, message: `grpc: error unmarshalling request: ${error.message}` };
+  }
+  if (error instanceof TxnTooDeepError) return STORE_STATUS.tooManyOps;
+  if (error instanceof EmptyRequestOpError) return STORE_STATUS.keyNotFound;
+  return undefined;
+}

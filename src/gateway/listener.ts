@@ -1,0 +1,230 @@
+/**
+ * One port for everything: HTTP/2 and HTTP/1.1, with or without TLS. With TLS the protocol is agreed in the
+ * handshake; without, the first bytes tell (an HTTP/2 client with prior knowledge begins with "PRI ").
+ */
+import http from "node:http";
+import http2 from "node:http2";
+import net from "node:net";
+import tls from "node:tls";
+import type { HttpEndpoints, HttpResponse } from "./http-endpoints.ts";
+import type { GatewayLimits } from "./limits.ts";
+
+/** TLS of the client port. */
+export interface GatewayTls {
+  /** PEM of the server's certificate (and its chain) and key. */
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+  /** PEM of the authorities whose client certificates are accepted. */
+  readonly ca?: string | Buffer;
+  /** Clients must show a certificate of one of the authorities. */
+  readonly requireClientCert: boolean;
+}
+
+export interface ListenerOptions {
+  readonly limits: GatewayLimits;
+  readonly tls: GatewayTls | undefined;
+  readonly endpoints: HttpEndpoints;
+  /** Takes the HTTP/2 streams that are gRPC calls. */
+  readonly onGrpc: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
+}
+
+const WINDOW_SIZE_BYTES = 1024 * 1024;
+const CONNECTION_WINDOW_SIZE_BYTES = 8 * 1024 * 1024;
+/** node:http2 refuses streams of sessions that use more; the door has bounds of its own (limits.ts). */
+const SESSION_MEMORY_MAX_MB = 4096;
+/** All that a request with plain metadata needs, many times over. */
+const HEADER_LIST_SIZE_BYTES_MAX = 64 * 1024;
+
+export class Listener {
+  readonly #options: ListenerOptions;
+  readonly #server: net.Server;
+  readonly #http1: http.Server;
+  readonly #http2: http2.Http2Server;
+  readonly #sockets = new Set<net.Socket>();
+  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  connectionsTotal = 0;
+  handshakesFailed = 0;
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+    this.#http1 = this.#createHttp1();
+    this.#http2 = this.#createHttp2();
+    this.#server = options.tls === undefined ? this.#createPlain() : this.#createTls(options.tls);
+    this.#server.maxConnections = options.limits.connectionsMax;
+  }
+
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  /** Listens; rejects when the address is taken. Port 0 takes a free one. */
+  listen(host: string, port: number): Promise<{ port: number }> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen({ host, port, backlog: 4096 }, () => {
+        this.#server.off("error", reject);
+        // Later errors concern one connection (out of descriptors); the server itself goes on.
+        this.#server.on("error", () => {});
+        resolve({ port: (this.#server.address() as net.AddressInfo).port });
+      });
+    });
+  }
+
+  /** New certificates for the handshakes to come; open connections stay. */
+  renewTls(settings: GatewayTls): void {
+    if (this.#server instanceof tls.Server) this.#server.setSecureContext(secureOptions(settings));
+  }
+
+  /** Stops listening, tells clients to go away and closes what is still open after the grace time. */
+  async close(graceMs: number): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const session of this.#sessions) session.close();
+    this.#http1.closeIdleConnections();
+    const timer = setTimeout(() => {
+      for (const session of this.#sessions) session.destroy();
+      for (const socket of this.#sockets) socket.destroy();
+    }, graceMs);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  #track(socket: net.Socket): void {
+    this.connectionsTotal++;
+    this.#sockets.add(socket);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 30_000);
+    socket.on("error", ignore);
+    socket.on("close", () => this.#sockets.delete(socket));
+  }
+
+  #createPlain(): net.Server {
+    return net.createServer((socket) => {
+      this.#track(socket);
+      this.#detect(socket);
+    });
+  }
+
+  #createTls(settings: GatewayTls): tls.Server {
+    const server = tls.createServer(
+      {
+        ...secureOptions(settings),
+        ALPNProtocols: ["h2", "http/1.1"],
+        requestCert: settings.ca !== undefined,
+        rejectUnauthorized: settings.requireClientCert,
+        minVersion: "TLSv1.2",
+        handshakeTimeout: this.#options.limits.handshakeTimeoutMs,
+      },
+      (socket) => {
+        this.#track(socket);
+        if (socket.alpnProtocol === "h2") this.#http2.emit("connection", socket);
+        else if (socket.alpnProtocol === "http/1.1") this.#http1.emit("connection", socket);
+        else this.#detect(socket);
+      },
+    );
+    server.on("tlsClientError", (_error, socket) => {
+      this.handshakesFailed++;
+      socket.destroy();
+    });
+    return server;
+  }
+
+  /** Hands the connection to one of the two servers, by its first bytes. */
+  #detect(socket: net.Socket): void {
+    const timer = setTimeout(() => socket.destroy(), this.#options.limits.handshakeTimeoutMs);
+    timer.unref();
+    let seen: Buffer = Buffer.alloc(0);
+    const onReadable = (): void => {
+      const chunk: Buffer | null = socket.read();
+      if (chunk === null) return;
+      seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk]);
+      // No HTTP/1.1 method begins like this.
+      const isPreface = PREFACE.subarray(0, seen.length).equals(seen.subarray(0, PREFACE.length));
+      if (isPreface && seen.length < PREFACE.length) return;
+      clearTimeout(timer);
+      socket.off("readable", onReadable);
+      socket.off("close", onClose);
+      socket.unshift(seen);
+      (isPreface ? this.#http2 : this.#http1).emit("connection", socket);
+    };
+    const onClose = (): void => clearTimeout(timer);
+    socket.on("readable", onReadable);
+    socket.on("close", onClose);
+  }
+
+  #createHttp1(): http.Server {
+    const server = http.createServer({ keepAlive: true }, (request, response) => {
+      request.resume();
+      const { method = "GET", url = "/" } = request;
+      void this.#options.endpoints.handle({ method, target: url }).then((answer) => {
+        if (response.destroyed) return;
+        response.writeHead(answer.status, httpHeaders(answer));
+        response.end(method === "HEAD" ? undefined : answer.body);
+      });
+    });
+    server.on("clientError", (_error, socket) => socket.destroy());
+    return server;
+  }
+
+  #createHttp2(): http2.Http2Server {
+    const { limits } = this.#options;
+    const server = http2.createServer({
+      maxSessionMemory: SESSION_MEMORY_MAX_MB,
+      maxHeaderListPairs: 256,
+      streamResetBurst: limits.streamResetBurst,
+      streamResetRate: limits.streamResetRatePerSecond,
+      settings: {
+        initialWindowSize: WINDOW_SIZE_BYTES,
+        maxConcurrentStreams: limits.streamsPerConnectionMax,
+        maxHeaderListSize: HEADER_LIST_SIZE_BYTES_MAX,
+        enablePush: false,
+      },
+    });
+    server.on("session", (session) => {
+      this.#sessions.add(session);
+      session.setLocalWindowSize(CONNECTION_WINDOW_SIZE_BYTES);
+      session.on("error", ignore);
+      session.on("close", () => this.#sessions.delete(session));
+    });
+    server.on("sessionError", ignore);
+    server.on("stream", (stream, headers) => {
+      const contentType = headers["content-type"];
+      if (contentType?.startsWith("application/grpc")) this.#options.onGrpc(stream, headers);
+      else this.#answerHttp2(stream, headers);
+    });
+    return server;
+  }
+
+  #answerHttp2(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
+    stream.on("error", ignore);
+    stream.resume();
+    const method = headers[":method"] ?? "GET";
+    void this.#options.endpoints.handle({ method, target: headers[":path"] ?? "/" }).then((answer) => {
+      if (stream.destroyed || stream.closed) return;
+      stream.respond({ ":status": answer.status, ...httpHeaders(answer) });
+      stream.end(method === "HEAD" ? undefined : answer.body);
+    });
+  }
+}
+
+const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+
+function httpHeaders(answer: HttpResponse): Record<string, string> {
+  return {
+    "content-type": answer.contentType,
+    "content-length": String(Buffer.byteLength(answer.body)),
+    "x-content-type-options": "nosniff",
+    ...(answer.allow === undefined ? {} : { allow: answer.allow }),
+  };
+}
+
+function secureOptions(settings: GatewayTls): tls.SecureContextOptions {
+  const { cert, key, ca } = settings;
+  return { cert, key, ...(ca === undefined ? {} : { ca }) };
+}
+
+/** Broken connections are the client's business; their streams end by themselves. */
+function ignore(): void {}
