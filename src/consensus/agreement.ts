@@ -310,6 +310,7 @@ function considerAccept(core: Core): void {
     },
     !unsynced,
   );
+  core.noteRecord(instance.cid, sequence);
   instance.bodyLogged = winner.digestKey;
   const accepted = { regency, ...winner, writes, sequence, durable: false };
   instance.accepted = accepted;
@@ -418,6 +419,7 @@ export function adopt(core: Core, entry: DecidedEntry): void {
     },
     !promised,
   );
+  core.noteRecord(entry.cid, sequence);
   core.previousSequence = promised ? accepted.sequence : sequence;
   install(core, entry);
   core.effects.push({

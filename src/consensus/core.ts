@@ -15,6 +15,7 @@ import { Instance } from "./instance.ts";
 import { encodeLogEntry, type LogEntry } from "./log-records.ts";
 import type { Membership } from "./membership.ts";
 import {
+  type AcceptClaim,
   type AuthorityCertificate,
   type CheckpointCertificate,
   type Collect,
@@ -129,6 +130,11 @@ export class Core {
   burned = { regency: 0, upToCid: 0 };
   probation: Probation | undefined;
 
+  /** Own ACCEPTs of before a restart that belong to no instance at hand; reported until a certificate covers them. */
+  readonly looseClaims = new Map<number, AcceptClaim>();
+  /** First log record of each instance above the last stable checkpoint but one. */
+  readonly #firstRecords = new Map<number, number>();
+
   // Progress.
   timeoutFactor = 1;
   leaderHeardAtMs = 0;
@@ -235,6 +241,21 @@ export class Core {
     const sequence = this.nextSequence++;
     this.effects.push({ type: "append", sequence, record: encodeLogEntry(entry), sync });
     return sequence;
+  }
+
+  /** Notes that the record with this sequence concerns the instance. */
+  noteRecord(cid: number, sequence: number): void {
+    if (!this.#firstRecords.has(cid)) this.#firstRecords.set(cid, sequence);
+  }
+
+  /** Forgets the records of instances up to `cid`; returns the first sequence that is still needed. */
+  forgetRecords(cid: number): number {
+    let needed = this.nextSequence;
+    for (const [known, sequence] of this.#firstRecords) {
+      if (known <= cid) this.#firstRecords.delete(known);
+      else needed = Math.min(needed, sequence);
+    }
+    return needed;
   }
 
   /** Runs the action once the record is on disk. */

@@ -193,6 +193,12 @@ function composeStopData(core: Core): StopDataBody {
   }
   const { accepted, cid } = core.instance;
   if (accepted !== undefined) pushClaim(core, claims, cid, accepted.digest, accepted);
+  for (const [looseCid, claim] of core.looseClaims) {
+    if (looseCid <= (decided?.cid ?? 0)) core.looseClaims.delete(looseCid);
+    else if (!claims.some((other) => other.cid === looseCid))
+      pushClaim(core, claims, looseCid, claim.digest, claim);
+  }
+  claims.sort((a, b) => a.cid - b.cid);
   return { regency: core.regency, decided, claims: claims.slice(-MAX_CLAIMS) };
 }
 

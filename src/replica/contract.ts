@@ -44,7 +44,12 @@ export type ReplicaOutput =
    * Append to the log; the first record of a log ever has sequence 1 and each next one more. With `sync` the
    * host answers `durable` once this record and all before it are on disk (one fdatasync for all that wait).
    */
-  | { readonly type: "append"; readonly sequence: number; readonly record: Uint8Array; readonly sync: boolean }
+  | {
+      readonly type: "append";
+      readonly sequence: number;
+      readonly record: Uint8Array;
+      readonly sync: boolean;
+    }
   /** Records below this sequence are not needed any more (once the engine has flushed; see Replica). */
   | { readonly type: "truncate"; readonly before: number }
   | { readonly type: "result"; readonly id: number; readonly result: OperationResult }

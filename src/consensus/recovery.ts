@@ -1,0 +1,221 @@
+/**
+ * Start: what the log and the executed state say, put together so that every promise of before still holds.
+ */
+import { equalBytes, toByteString } from "../base/bytes.ts";
+import { Reader, Writer } from "../base/codec.ts";
+import { DIGEST_SIZE_BYTES } from "../base/crypto.ts";
+import { install } from "./agreement.ts";
+import { decodeBundle } from "./bundle.ts";
+import type { Core } from "./core.ts";
+import type { DecidedEntry } from "./decision-history.ts";
+import { setRegency } from "./leader-change.ts";
+import { decodeLogEntry, type InstanceBody, type LogEntry } from "./log-records.ts";
+import { type AcceptSignature, encodeMessage } from "./messages.ts";
+import { decodeValue } from "./value.ts";
+
+/** How far the executed state goes, as it is kept beside it, in the same unit. */
+export interface AppliedPosition {
+  readonly cid: number;
+  readonly digest: Uint8Array;
+  readonly timestampMs: number;
+  /** Encoded origin table. */
+  readonly table: Uint8Array;
+  readonly executionHash: Uint8Array;
+}
+
+export function encodeAppliedPosition(position: AppliedPosition): Uint8Array {
+  return new Writer(512)
+    .u53(position.cid)
+    .raw(position.digest)
+    .u53(position.timestampMs)
+    .raw(position.executionHash)
+    .bytes(position.table)
+    .finish();
+}
+
+/** Throws DecodeError. */
+export function decodeAppliedPosition(bytes: Uint8Array): AppliedPosition {
+  const r = new Reader(bytes);
+  const position = {
+    cid: r.u53(),
+    digest: r.raw(DIGEST_SIZE_BYTES).slice(),
+    timestampMs: r.u53(),
+    executionHash: r.raw(DIGEST_SIZE_BYTES).slice(),
+    table: r.bytes().slice(),
+  };
+  r.end();
+  return position;
+}
+
+type AcceptEntry = Extract<LogEntry, { type: "accept" }>;
+type DecisionEntry = Extract<LogEntry, { type: "decision" }>;
+
+interface LogContent {
+  /** Own ACCEPTs by instance, newest regency last. */
+  readonly accepts: Map<number, AcceptEntry[]>;
+  readonly decisions: Map<number, DecisionEntry>;
+  readonly bodies: Map<string, InstanceBody>;
+  stopData: Extract<LogEntry, { type: "stopData" }> | undefined;
+  state: Extract<LogEntry, { type: "state" }> | undefined;
+  empty: boolean;
+}
+
+export interface Recovered {
+  readonly records: Iterable<{ readonly sequence: number; readonly record: Uint8Array }>;
+  readonly nextSequence: number;
+  readonly state: "clean" | "uncertain" | "fresh" | "lost";
+}
+
+/** Brings the core to where it was. Decisions above `applied` are handed to the application again. */
+export function recover(core: Core, log: Recovered, applied: AppliedPosition | undefined): void {
+  const content = readLog(core, log);
+  core.nextSequence = log.nextSequence;
+  core.durableSequence = log.nextSequence - 1;
+  core.checkpoint = content.state?.checkpoint;
+  core.checkpointDecision = content.state?.decision;
+  if (applied !== undefined) {
+    core.lastDecided = applied.cid;
+    core.lastDigest = applied.digest;
+    core.lastTimestampMs = applied.timestampMs;
+    core.table.read(new Reader(applied.table));
+  }
+  restoreHistory(core, content);
+  core.nextInstance();
+  replayDecisions(core, content);
+  restoreClaims(core, content);
+  if (content.stopData?.regency === core.regency) {
+    const { regency, body, signature } = content.stopData;
+    core.ownStopData = { regency, message: encodeMessage({ type: "stopData", body, signature }) };
+  }
+  core.decidedInRegency = true;
+  if (log.state === "fresh") return;
+  // The ballots in which a WRITE or PROPOSE may be forgotten: neither is synced (design 4, rule b).
+  const lastKnown = Math.max(core.lastDecided, ...content.accepts.keys(), ...content.decisions.keys());
+  core.burned = { regency: core.regency, upToCid: lastKnown + 1 };
+  if (log.state !== "clean") core.probation = { limit: undefined };
+  if (core.isLeader) core.accuse("this leader restarted and hands over");
+}
+
+function readLog(core: Core, log: Recovered): LogContent {
+  const content: LogContent = {
+    accepts: new Map(),
+    decisions: new Map(),
+    bodies: new Map(),
+    stopData: undefined,
+    state: undefined,
+    empty: true,
+  };
+  const keepBody = (cid: number, digest: Uint8Array, body: InstanceBody | undefined) => {
+    if (body !== undefined) content.bodies.set(`${cid}:${toByteString(digest)}`, body);
+  };
+  const enter = (authority: { readonly regency: number } & Parameters<typeof setRegency>[1]) => {
+    if (authority.regency > core.regency) setRegency(core, authority);
+  };
+  for (const { sequence, record } of log.records) {
+    const entry = decodeLogEntry(record);
+    content.empty = false;
+    switch (entry.type) {
+      case "accept": {
+        const before = content.accepts.get(entry.cid);
+        if (before === undefined) content.accepts.set(entry.cid, [entry]);
+        else before.push(entry);
+        keepBody(entry.cid, entry.digest, entry.body);
+        core.noteRecord(entry.cid, sequence);
+        break;
+      }
+      case "decision":
+        content.decisions.set(entry.certificate.cid, entry);
+        keepBody(entry.certificate.cid, entry.certificate.digest, entry.body);
+        core.noteRecord(entry.certificate.cid, sequence);
+        break;
+      case "regency":
+        enter(entry.authority);
+        break;
+      case "stop":
+        core.stopTarget = Math.max(core.stopTarget, entry.regency);
+        break;
+      case "stopData":
+        content.stopData = entry;
+        break;
+      case "state":
+        if (entry.authority !== undefined) enter(entry.authority);
+        core.stopTarget = Math.max(core.stopTarget, entry.stopped);
+        content.state = entry;
+        break;
+    }
+  }
+  return content;
+}
+
+/** The decided instance `cid` with this digest, as far as the log holds it. */
+function entryOf(core: Core, content: LogContent, cid: number, digest: Uint8Array): DecidedEntry | undefined {
+  const body = content.bodies.get(`${cid}:${toByteString(digest)}`);
+  if (body === undefined) return undefined;
+  const decision = content.decisions.get(cid);
+  const accepts: (AcceptSignature | undefined)[] = new Array(core.membership.n).fill(undefined);
+  for (const accept of decision?.certificate.accepts ?? []) accepts[accept.member] = accept;
+  const own = content.accepts.get(cid)?.findLast((accept) => equalBytes(accept.digest, digest));
+  return {
+    cid,
+    regency: decision?.certificate.regency ?? own?.regency ?? core.regency,
+    digest,
+    encodedValue: body.value,
+    value: decodeValue(body.value),
+    bundles: body.bundles.map((bundle) => decodeBundle(core.hasher, core.membership.digest, bundle)),
+    accepts,
+    claim: own && { regency: own.regency, writes: own.writes },
+    certificate: undefined,
+  };
+}
+
+/** Instances that are executed already, as far back as the log holds them without a gap. */
+function restoreHistory(core: Core, content: LogContent): void {
+  const entries: DecidedEntry[] = [];
+  let digest = core.lastDigest;
+  let cid = core.lastDecided;
+  for (; cid > 0; cid--) {
+    const entry = entryOf(core, content, cid, digest);
+    if (entry === undefined) break;
+    entries.push(entry);
+    digest = entry.value.previousDigest;
+  }
+  const decision = core.checkpointDecision;
+  core.history.reset(cid, decision !== undefined && decision.cid === cid ? decision : undefined);
+  for (const entry of entries.reverse()) core.history.add(entry);
+}
+
+/** Decisions that the log holds and the executed state does not. */
+function replayDecisions(core: Core, content: LogContent): void {
+  for (;;) {
+    const cid = core.lastDecided + 1;
+    const decision = content.decisions.get(cid);
+    const entry = decision && entryOf(core, content, cid, decision.certificate.digest);
+    if (entry === undefined || !equalBytes(entry.value.previousDigest, core.lastDigest)) return;
+    install(core, entry);
+  }
+}
+
+/** Own ACCEPTs that no certificate covers yet: they must be reported in every leader change to come. */
+function restoreClaims(core: Core, content: LogContent): void {
+  for (const [cid, accepts] of content.accepts) {
+    if (cid <= core.history.certified) continue;
+    const newest = accepts.reduce((a, b) => (b.regency >= a.regency ? b : a));
+    const { regency, digest, writes } = newest;
+    const decided = core.history.get(cid);
+    if (decided !== undefined && equalBytes(decided.digest, digest)) continue;
+    if (cid !== core.instance.cid) {
+      core.looseClaims.set(cid, { cid, regency, digest, writes });
+      continue;
+    }
+    const digestKey = toByteString(digest);
+    core.instance.accepted = { regency, digest, digestKey, writes, sequence: 0, durable: true };
+    const body = content.bodies.get(`${cid}:${digestKey}`);
+    if (body === undefined) continue;
+    core.keepValue(body.value);
+    core.instance.bodyLogged = digestKey;
+    for (const encoded of body.bundles) {
+      const bundle = decodeBundle(core.hasher, core.membership.digest, encoded);
+      core.pool.add(bundle, core.monotonicMs, true);
+    }
+  }
+}

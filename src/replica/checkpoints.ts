@@ -1,0 +1,207 @@
+/**
+ * Certified checkpoints: at agreed instances every voter signs the Merkle root of its state; a quorum of equal
+ * roots makes the checkpoint stable and lets the log be cut.
+ */
+import { equalBytes, toByteString } from "../base/bytes.ts";
+import type { Reader, Writer } from "../base/codec.ts";
+import type { Core } from "../consensus/core.ts";
+import type { CheckpointCertificate, MemberSignature, Message } from "../consensus/messages.ts";
+import { checkpointStatement } from "../consensus/statements.ts";
+import type { Store } from "../store/store.ts";
+
+/** Instances for which one member's signatures are kept. */
+const KEPT_PER_MEMBER = 4;
+/** Records that one slice of digest work looks at. */
+const WORK_BUDGET_RECORDS = 256;
+
+interface Signed {
+  readonly cid: number;
+  readonly root: Uint8Array;
+  readonly signature: Uint8Array;
+}
+
+export interface CheckpointHost {
+  readonly core: Core;
+  readonly store: Store;
+  /** The root that a quorum signed is not the own one. */
+  diverged(cid: number): void;
+  trace(cid: number, root: Uint8Array, stable: boolean): void;
+  /** Records below this sequence are not needed any more. */
+  truncate(before: number): void;
+}
+
+export class Checkpoints {
+  readonly #host: CheckpointHost;
+  readonly #signed: Signed[][];
+  /** Own roots by instance. */
+  readonly #roots = new Map<number, Uint8Array>();
+  #computing = 0;
+  #sinceInstances = 0;
+  #sinceBytes = 0;
+  /** Stable checkpoint before the newest; the log and the history reach back to it. */
+  #previousStable = 0;
+  #sentAtMs = 0;
+
+  constructor(host: CheckpointHost) {
+    this.#host = host;
+    this.#signed = Array.from({ length: host.core.membership.n }, () => []);
+  }
+
+  /**
+   * Counts an executed instance; the same everywhere, because it depends on decided content alone. Returns
+   * true when a checkpoint is due behind it.
+   */
+  count(bodySizeBytes: number): boolean {
+    const { options } = this.#host.core;
+    this.#sinceInstances += 1;
+    this.#sinceBytes += bodySizeBytes;
+    if (
+      this.#sinceInstances < options.checkpointInstances &&
+      this.#sinceBytes < options.checkpointSizeBytes
+    ) {
+      return false;
+    }
+    this.#sinceInstances = 0;
+    this.#sinceBytes = 0;
+    return true;
+  }
+
+  /** The counters, which are part of the state: a member that starts must count on from the same point. */
+  writeCounters(w: Writer): void {
+    w.u53(this.#sinceInstances).u53(this.#sinceBytes);
+  }
+
+  /** Throws DecodeError. */
+  readCounters(r: Reader): void {
+    this.#sinceInstances = r.u53();
+    this.#sinceBytes = r.u53();
+  }
+
+  /** Fixes the state as of now; the root is computed in slices by `work`. */
+  capture(cid: number, extra: Uint8Array): void {
+    const { store } = this.#host;
+    // One at a time: the one before is finished first, however long that takes.
+    while (this.#computing !== 0) this.work();
+    store.captureCheckpoint(cid, extra);
+    this.#computing = cid;
+  }
+
+  /** One slice of digest work. Returns whether there is more. */
+  work(): boolean {
+    if (this.#computing === 0) return false;
+    if (this.#host.store.work(WORK_BUDGET_RECORDS)) return true;
+    const finished = this.#host.store.checkpoint();
+    const cid = this.#computing;
+    this.#computing = 0;
+    if (finished === undefined || finished.cid !== cid) return false;
+    this.#roots.set(cid, finished.root);
+    if (this.#roots.size > KEPT_PER_MEMBER) this.#roots.delete(Math.min(...this.#roots.keys()));
+    this.#host.trace(cid, finished.root, false);
+    this.#sign(cid, finished.root);
+    return false;
+  }
+
+  #sign(cid: number, root: Uint8Array): void {
+    const { core } = this.#host;
+    if (core.onProbation) return;
+    const signature = core.signer.sign(checkpointStatement(core.membership.digest, cid, root));
+    core.broadcast({ type: "checkpoint", cid, root, signature });
+    this.#sentAtMs = core.monotonicMs;
+    this.#add(core.self, { cid, root, signature });
+  }
+
+  onVote(from: number, message: Extract<Message, { type: "checkpoint" }>): void {
+    const { core } = this.#host;
+    const { cid, root, signature } = message;
+    if (cid <= (core.checkpoint?.cid ?? 0)) return;
+    if (this.#signed[from]!.some((signed) => signed.cid === cid)) return;
+    if (!core.checker.signedBy(from, checkpointStatement(core.membership.digest, cid, root), signature)) {
+      core.misbehaviour(from, "checkpoint with a bad signature");
+      return;
+    }
+    this.#add(from, { cid, root, signature });
+  }
+
+  #add(member: number, signed: Signed): void {
+    const kept = this.#signed[member]!;
+    kept.push(signed);
+    if (kept.length > KEPT_PER_MEMBER) kept.shift();
+    this.#considerStable(signed.cid);
+  }
+
+  #considerStable(cid: number): void {
+    const { core } = this.#host;
+    if (cid <= (core.checkpoint?.cid ?? 0)) return;
+    const byRoot = new Map<string, MemberSignature[]>();
+    for (let member = 0; member < this.#signed.length; member++) {
+      const signed = this.#signed[member]!.find((candidate) => candidate.cid === cid);
+      if (signed === undefined) continue;
+      const key = toByteString(signed.root);
+      const same = byRoot.get(key);
+      const vote = { member, signature: signed.signature };
+      if (same === undefined) byRoot.set(key, [vote]);
+      else same.push(vote);
+      const signatures = byRoot.get(key)!;
+      if (signatures.length >= core.membership.quorum) this.#stable({ cid, root: signed.root, signatures });
+    }
+  }
+
+  #stable(certificate: CheckpointCertificate): void {
+    const { core } = this.#host;
+    const own = this.#roots.get(certificate.cid);
+    // Before the own root is known the certificate cannot be served; it is looked at again then.
+    if (own === undefined) return;
+    if (!equalBytes(own, certificate.root)) {
+      this.#host.diverged(certificate.cid);
+      return;
+    }
+    const decision = core.history.certify(certificate.cid);
+    if (decision === undefined) return;
+    this.#host.trace(certificate.cid, certificate.root, true);
+    const keepFrom = core.checkpoint?.cid ?? 0;
+    core.checkpoint = certificate;
+    core.checkpointDecision = decision;
+    this.#cut(keepFrom);
+  }
+
+  /** A stable checkpoint taken over from others, with the state behind it. */
+  adopted(): void {
+    this.#computing = 0;
+    this.#roots.clear();
+    this.#previousStable = this.#host.core.checkpoint?.cid ?? 0;
+  }
+
+  /**
+   * Cuts the log and the history behind the stable checkpoint before the newest: a member that is away for
+   * less than two checkpoints catches up by decisions alone.
+   */
+  #cut(keepFrom: number): void {
+    const { core } = this.#host;
+    const sequence = core.append(
+      {
+        type: "state",
+        authority: core.authority,
+        stopped: core.stopTarget,
+        checkpoint: core.checkpoint,
+        decision: core.checkpointDecision,
+      },
+      true,
+    );
+    if (keepFrom <= this.#previousStable) return;
+    this.#previousStable = keepFrom;
+    core.history.dropUpTo(keepFrom);
+    const before = Math.min(core.forgetRecords(keepFrom), sequence);
+    core.whenDurable(sequence, () => this.#host.truncate(before));
+  }
+
+  /** Sends the own newest signature again while it is not stable. */
+  tick(): void {
+    const { core } = this.#host;
+    if (core.monotonicMs - this.#sentAtMs < 10 * core.options.resendIntervalMs) return;
+    this.#sentAtMs = core.monotonicMs;
+    const newest = this.#signed[core.self]!.at(-1);
+    if (newest === undefined || newest.cid <= (core.checkpoint?.cid ?? 0)) return;
+    core.broadcast({ type: "checkpoint", ...newest });
+    this.#considerStable(newest.cid);
+  }
+}

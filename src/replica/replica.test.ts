@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { toHex } from "../base/bytes.ts";
+import { put, TestCluster } from "./testing/cluster.ts";
+
+function executionHashes(cluster: TestCluster, member: number): Map<number, string> {
+  const hashes = new Map<number, string>();
+  for (const { member: who, event } of cluster.traces) {
+    if (who === member && event.kind === "executed") hashes.set(event.cid, toHex(event.executionHash));
+  }
+  return hashes;
+}
+
+function assertSameExecution(cluster: TestCluster, members: readonly number[]): void {
+  const reference = executionHashes(cluster, members[0]!);
+  for (const member of members) {
+    for (const [cid, hash] of executionHashes(cluster, member)) {
+      const expected = reference.get(cid);
+      if (expected !== undefined) assert.equal(hash, expected, `member ${member}, instance ${cid}`);
+    }
+  }
+}
+
+function misbehaviour(cluster: TestCluster): string[] {
+  return cluster.traces.flatMap(({ event }) => (event.kind === "misbehaviour" ? [event.what] : []));
+}
+
+test("four members order and execute writes of all of them", () => {
+  const cluster = new TestCluster();
+  cluster.run(50);
+  const ids: number[] = [];
+  for (let i = 0; i < 40; i++) {
+    ids.push(cluster.submit(i % 4, put(`key${i}`, `value${i}`)));
+    cluster.run(2);
+  }
+  cluster.run(50);
+  for (const id of ids) assert.equal((cluster.results.get(id) as { type: string } | undefined)?.type, "put");
+  for (const { replica } of cluster.nodes) assert.equal(replica.store.revision, 41);
+  assertSameExecution(cluster, [0, 1, 2, 3]);
+  assert.deepEqual(misbehaviour(cluster), []);
+});
+
+test("a fence is answered, and only after what was acknowledged before is executed", () => {
+  const cluster = new TestCluster();
+  cluster.run(50);
+  cluster.submit(0, put("a", "1"));
+  cluster.run(20);
+  const fence = cluster.fence(3);
+  cluster.run(20);
+  assert.equal(cluster.results.get(fence), "fenced");
+  assert.equal(cluster.nodes[3]!.replica.store.revision, 2);
+});
+
+test("a dead leader is replaced and nothing acknowledged is lost", () => {
+  const cluster = new TestCluster();
+  cluster.run(50);
+  for (let i = 0; i < 10; i++) cluster.submit(1, put(`before${i}`, "x"));
+  cluster.run(30);
+  cluster.kill(0);
+  const id = cluster.submit(2, put("after", "y"));
+  cluster.run(3000);
+  assert.equal((cluster.results.get(id) as { type: string } | undefined)?.type, "put");
+  for (const member of [1, 2, 3]) assert.equal(cluster.nodes[member]!.replica.store.revision, 12);
+  assert.equal(cluster.nodes[1]!.replica.regency, 2);
+  cluster.start(0);
+  cluster.run(1000);
+  assert.equal(cluster.nodes[0]!.replica.store.revision, 12);
+  assertSameExecution(cluster, [0, 1, 2, 3]);
+  assert.deepEqual(misbehaviour(cluster), []);
+});
+
+test("all members restart at once and go on with the same state", () => {
+  const cluster = new TestCluster();
+  cluster.run(50);
+  for (let i = 0; i < 20; i++) cluster.submit(i % 4, put(`k${i}`, "x"));
+  cluster.run(7);
+  for (let i = 0; i < 4; i++) cluster.kill(i);
+  const acknowledged = [...cluster.results.values()].filter((result) => typeof result === "object").length;
+  for (let i = 0; i < 4; i++) cluster.start(i);
+  cluster.run(3000);
+  const id = cluster.submit(3, put("again", "z"));
+  cluster.run(3000);
+  assert.equal((cluster.results.get(id) as { type: string } | undefined)?.type, "put");
+  for (const { replica } of cluster.nodes) assert.ok(replica.store.revision >= acknowledged + 2);
+  assertSameExecution(cluster, [0, 1, 2, 3]);
+});
+
+test("a member that was away for a while catches up by decisions", () => {
+  const cluster = new TestCluster();
+  cluster.run(50);
+  cluster.kill(3);
+  for (let i = 0; i < 100; i++) {
+    cluster.submit(i % 3, put(`k${i % 7}`, `${i}`));
+    cluster.run(3);
+  }
+  cluster.start(3);
+  cluster.run(1500);
+  assert.equal(cluster.nodes[3]!.replica.store.revision, 101);
+  assertSameExecution(cluster, [0, 1, 2, 3]);
+});
+
+test("checkpoints become stable and cut the log", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 8 });
+  cluster.run(50);
+  for (let i = 0; i < 60; i++) {
+    cluster.submit(i % 4, put(`k${i % 5}`, `${i}`));
+    cluster.run(5);
+  }
+  cluster.run(300);
+  const stable = cluster.traces.filter(({ event }) => event.kind === "checkpoint" && event.stable);
+  assert.ok(stable.length >= 4 * 4, `${stable.length} stable checkpoints`);
+  for (const { log } of cluster.nodes) assert.ok(log.length < 80, `${log.length} records`);
+});
