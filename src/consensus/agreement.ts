@@ -8,7 +8,7 @@ import { equalBytes, toByteString } from "../base/bytes.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
 import type { DecidedEntry } from "./decision-history.ts";
-import type { Ballot, Proposal } from "./instance.ts";
+import type { Ballot, OwnAccept, Proposal, SignedAccept } from "./instance.ts";
 import type { AcceptSignature, DecisionCertificate, Message } from "./messages.ts";
 import { acceptStatement, proposeStatement, writeStatement } from "./statements.ts";
 import { decodeValue, encodeValue, type Value } from "./value.ts";
@@ -312,20 +312,28 @@ function considerAccept(core: Core): void {
   );
   core.noteRecord(instance.cid, sequence);
   instance.bodyLogged = winner.digestKey;
-  const accepted = { regency, ...winner, writes, sequence, durable: false };
+  const accepted: OwnAccept = { regency, ...winner, writes, sequence, durable: false };
   instance.accepted = accepted;
   const { cid } = instance;
   // ACCEPT leaves only when it is on disk with its bodies and with the signed WRITEs behind it.
   const send = () => {
     accepted.durable = true;
-    sendAccept(core, cid, regency, winner.digest);
+    sendAccept(core, cid, accepted);
   };
   if (unsynced) send();
   else core.whenDurable(sequence, send);
 }
 
-function sendAccept(core: Core, cid: number, regency: number, digest: Uint8Array): void {
-  const { accept, message } = signAccept(core, cid, regency, digest);
+/** Signs the ACCEPT that waits for the disk, so that signing and syncing overlap. */
+export function presign(core: Core): void {
+  const { accepted, cid } = core.instance;
+  if (accepted === undefined || accepted.durable || accepted.signed !== undefined) return;
+  accepted.signed = signAccept(core, cid, accepted.regency, accepted.digest);
+}
+
+function sendAccept(core: Core, cid: number, own: OwnAccept): void {
+  const { regency, digest } = own;
+  const { accept, message } = own.signed ?? signAccept(core, cid, regency, digest);
   const bytes = core.broadcast(message);
   if (cid === core.instance.cid) {
     core.ownVotes.accept = bytes;
@@ -336,12 +344,7 @@ function sendAccept(core: Core, cid: number, regency: number, digest: Uint8Array
 }
 
 /** A signed ACCEPT of this member. The caller has made sure that it may be given. */
-export function signAccept(
-  core: Core,
-  cid: number,
-  regency: number,
-  digest: Uint8Array,
-): { readonly accept: AcceptSignature; readonly message: Extract<Message, { type: "accept" }> } {
+export function signAccept(core: Core, cid: number, regency: number, digest: Uint8Array): SignedAccept {
   const reported = cid - EXECUTION_REPORT_DISTANCE;
   const hash = reported > 0 ? core.application.executionHash(reported) : undefined;
   const executedCid = hash === undefined ? 0 : reported;

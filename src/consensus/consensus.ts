@@ -3,7 +3,7 @@
  * and durable acknowledgements, and carries out its effects.
  */
 import { DecodeError } from "../base/codec.ts";
-import { advance, onBundle, onInstanceMessage } from "./agreement.ts";
+import { advance, onBundle, onInstanceMessage, presign } from "./agreement.ts";
 import { bundleDigest, decodeBundle, encodeBundleBody } from "./bundle.ts";
 import {
   askForMissing,
@@ -67,6 +67,11 @@ export class Consensus {
     tick(core);
     askForMissing(core);
     if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
+  }
+
+  /** What may be done while the disk and the others work. */
+  workAhead(): void {
+    presign(this.core);
   }
 
   durable(sequence: number): void {

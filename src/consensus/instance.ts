@@ -76,6 +76,12 @@ export interface Ballot {
   readonly accepts: VoteSet<AcceptSignature>;
 }
 
+/** An ACCEPT as it is kept in certificates and as it is sent. */
+export interface SignedAccept {
+  readonly accept: AcceptSignature;
+  readonly message: Extract<Message, { type: "accept" }>;
+}
+
 /** Own ACCEPT of the instance. */
 export interface OwnAccept {
   readonly regency: number;
@@ -85,6 +91,8 @@ export interface OwnAccept {
   /** Log sequence of its record; it leaves when that is on disk. */
   readonly sequence: number;
   durable: boolean;
+  /** Made while its record is on the way to the disk. */
+  signed?: SignedAccept;
 }
 
 export class Instance {

@@ -228,6 +228,7 @@ export class Replica {
   }
 
   #work(): void {
+    this.#consensus.workAhead();
     this.#closeBundles();
     this.#fences.begin(this.#core.monotonicMs);
     // Decisions made here lead to proposals first: the others work on them while this member executes.
