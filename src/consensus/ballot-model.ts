@@ -246,11 +246,14 @@ class BallotModel {
     return allowed;
   }
 
+  /** What the selection makes of reports; the liar may be the first member or the last. */
   #selected(claims: readonly number[]): number {
     const shown = claims.map((claim) =>
       claim === NO_CLAIM ? null : { ballot: claimBallot(claim), value: claimValue(claim) },
     );
-    return this.#selection(shown, this.#rules.quorum).reduce((set, value) => set | value, 0);
+    const { quorum } = this.#rules;
+    const values = [...this.#selection(shown, quorum), ...this.#selection(shown.reverse(), quorum)];
+    return values.reduce((set, value) => set | value, 0);
   }
 }
 

@@ -137,6 +137,7 @@ export class Core {
 
   // Progress.
   timeoutFactor = 1;
+  relaxedAtMs = 0;
   leaderHeardAtMs = 0;
   lastDecidedAtMs = 0;
   decidedInRegency = false;
@@ -241,6 +242,12 @@ export class Core {
     const sequence = this.nextSequence++;
     this.effects.push({ type: "append", sequence, record: encodeLogEntry(entry), sync });
     return sequence;
+  }
+
+  /** Appends the record that stands for all that the log before it says, but for open instances. */
+  appendState(): number {
+    const { lastDecided, authority, stopTarget: stopped, checkpoint, checkpointDecision: decision } = this;
+    return this.append({ type: "state", lastDecided, authority, stopped, checkpoint, decision }, true);
   }
 
   /** Notes that the record with this sequence concerns the instance. */

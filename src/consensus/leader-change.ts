@@ -69,8 +69,10 @@ export function onStop(core: Core, from: number, message: Extract<Message, { typ
 
 function addStop(core: Core, member: number, signature: Uint8Array): void {
   core.stops.set(member, signature);
-  // More than f members: at least one correct one sees a reason, so this member joins.
+  // More than f members: at least one correct one sees a reason, so this member joins. A leader that hands
+  // over (it restarted) needs no second accuser.
   if (core.stops.size > core.membership.f) stop(core, "others ask for it");
+  else if (member === core.leader) stop(core, "the leader hands over");
   if (core.stops.size < core.membership.quorum) return;
   const stops: MemberSignature[] = [...core.stops].map(([signer, sig]) => ({
     member: signer,

@@ -51,9 +51,11 @@ export type LogEntry =
       readonly body: Uint8Array;
       readonly signature: Uint8Array;
     }
-  /** What must outlive the cut of the log at a stable checkpoint. */
+  /** What must outlive the cut of the log at a stable checkpoint; also written at every start. */
   | {
       readonly type: "state";
+      /** Instances up to this one were decided when it was written. */
+      readonly lastDecided: number;
       /** Undefined in regency 1, which needs no certificate. */
       readonly authority: AuthorityCertificate | undefined;
       /** Highest regency that this member signed a STOP for; 0 for none. */
@@ -97,7 +99,7 @@ export function encodeLogEntry(entry: LogEntry): Uint8Array {
       w.u53(entry.regency).bytes(entry.body).raw(entry.signature);
       break;
     case "state":
-      w.boolean(entry.authority !== undefined);
+      w.u53(entry.lastDecided).boolean(entry.authority !== undefined);
       if (entry.authority !== undefined) writeAuthority(entry.authority, w);
       w.u53(entry.stopped).boolean(entry.checkpoint !== undefined);
       if (entry.checkpoint !== undefined) writeCheckpointCertificate(entry.checkpoint, w);
@@ -144,6 +146,7 @@ function readEntry(r: Reader): LogEntry {
     case CODES.state:
       return {
         type: "state",
+        lastDecided: r.u53(),
         authority: r.boolean() ? readAuthority(r) : undefined,
         stopped: r.u53(),
         checkpoint: r.boolean() ? readCheckpointCertificate(r) : undefined,

@@ -9,6 +9,8 @@ import { sendStop, sendStopData } from "./leader-change.ts";
 const TURNAROUND_SAMPLES_MIN = 16;
 /** Weight of the newest batch in the moving average. */
 const TURNAROUND_WEIGHT = 1 / 8;
+/** A quiet second halves the back-off. */
+const RELAX_INTERVAL_MS = 1000;
 /** Longest pause between two sendings of an own bundle. */
 const BUNDLE_WAIT_MAX_MS = 2000;
 
@@ -98,6 +100,7 @@ function watchLeader(core: Core): void {
     return;
   }
   accuseWaiting(core, now, factor);
+  relax(core, now);
   if (core.isLeader) return;
   const unlinked = !core.linked[core.leader];
   const silentMs = now - core.leaderHeardAtMs;
@@ -115,6 +118,14 @@ function watchLeader(core: Core): void {
   ) {
     core.accuse("the leader is slow");
   }
+}
+
+/** Timeouts come down, too, while a leader is heard of and nothing waits. */
+function relax(core: Core, now: number): void {
+  if (core.timeoutFactor === 1 || now - core.relaxedAtMs < RELAX_INTERVAL_MS) return;
+  if (now - core.readyAtMs < RELAX_INTERVAL_MS || core.pool.hasProposable()) return;
+  core.relaxedAtMs = now;
+  core.timeoutFactor = Math.max(1, core.timeoutFactor / 2);
 }
 
 /** A request, or a value that a leader change bound, waits too long. */

@@ -47,6 +47,15 @@ export function decodeAppliedPosition(bytes: Uint8Array): AppliedPosition {
   return position;
 }
 
+/**
+ * The first thing of every start, before any vote: what was found is on disk for good. A decision may have
+ * stood in the executed state alone, and a fresh member's first WRITE must find a log that is not fresh.
+ */
+export function announceStart(core: Core): void {
+  core.previousSequence = core.appendState();
+  core.regencySequence = core.previousSequence;
+}
+
 type AcceptEntry = Extract<LogEntry, { type: "accept" }>;
 type DecisionEntry = Extract<LogEntry, { type: "decision" }>;
 
@@ -90,7 +99,12 @@ export function recover(core: Core, log: Recovered, applied: AppliedPosition | u
   core.decidedInRegency = true;
   if (log.state === "fresh") return;
   // The ballots in which a WRITE or PROPOSE may be forgotten: neither is synced (design 4, rule b).
-  const lastKnown = Math.max(core.lastDecided, ...content.accepts.keys(), ...content.decisions.keys());
+  const lastKnown = Math.max(
+    core.lastDecided,
+    content.state?.lastDecided ?? 0,
+    ...content.accepts.keys(),
+    ...content.decisions.keys(),
+  );
   core.burned = { regency: core.regency, upToCid: lastKnown + 1 };
   if (log.state !== "clean") core.probation = { limit: undefined };
   if (core.isLeader) core.accuse("this leader restarted and hands over");

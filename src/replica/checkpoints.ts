@@ -177,16 +177,7 @@ export class Checkpoints {
    */
   #cut(keepFrom: number): void {
     const { core } = this.#host;
-    const sequence = core.append(
-      {
-        type: "state",
-        authority: core.authority,
-        stopped: core.stopTarget,
-        checkpoint: core.checkpoint,
-        decision: core.checkpointDecision,
-      },
-      true,
-    );
+    const sequence = core.appendState();
     if (keepFrom <= this.#previousStable) return;
     this.#previousStable = keepFrom;
     core.history.dropUpTo(keepFrom);

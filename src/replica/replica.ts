@@ -12,6 +12,7 @@ import { decodeMessage, MAX_OPERATIONS_PER_BUNDLE, type Message } from "../conse
 import { type ConsensusOptions, DEFAULT_OPTIONS } from "../consensus/options.ts";
 import {
   type AppliedPosition,
+  announceStart,
   decodeAppliedPosition,
   encodeAppliedPosition,
   recover,
@@ -209,6 +210,7 @@ export class Replica {
   #start(): void {
     this.#started = true;
     const core = this.#core;
+    announceStart(core);
     // Members start one after another: silence means something only after a while.
     core.leaderHeardAtMs = core.monotonicMs + core.options.leaderTimeoutMs;
     core.installedAtMs = core.monotonicMs;
