@@ -6,7 +6,7 @@
  * call, one disk flush, no metadata. (Measured on one machine, 1.5 KiB, median: growing file and fdatasync
  * 0.26-0.29 ms, prepared file and fdatasync 0.17 ms, prepared file and O_DSYNC 0.11-0.16 ms.)
  */
-import { write } from "node:fs";
+import { write, writeSync } from "node:fs";
 import { assert } from "../base/assert.ts";
 import { type LogError, LogLimitError, LogWriteError } from "./log-errors.ts";
 import { LogFiles } from "./log-files.ts";
@@ -33,7 +33,7 @@ export interface LogOptions {
   readonly writeDelayMs?: number;
   /** After this idle time a marker proves the last write to be durable, 10 ms by default. */
   readonly markerDelayMs?: number;
-  /** Writes to files; given by tests that make the disk fail. */
+  /** How a batch is written: in the thread pool by default, or `writeInline`, or by tests that make it fail. */
   readonly write?: WriteFunction;
 }
 
@@ -58,6 +58,21 @@ export interface LogStart {
   readonly chain: number;
   readonly keptFrom: number;
 }
+
+/**
+ * Writes on the calling thread: saves the hop to the thread pool and back (60-80 us of 190 us measured on two
+ * busy cores), but nothing else happens in the process until the disk answers.
+ */
+export const writeInline: WriteFunction = (fd, bytes, offset, sizeBytes, position, done) => {
+  let written: number;
+  try {
+    written = writeSync(fd, bytes, offset, sizeBytes, position);
+  } catch (error) {
+    done(error as NodeJS.ErrnoException, 0);
+    return;
+  }
+  done(null, written);
+};
 
 interface Waiter {
   readonly through: number;

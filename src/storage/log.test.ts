@@ -14,6 +14,7 @@ import {
   markFresh,
   type OpenedLog,
   openLog,
+  writeInline,
 } from "./log.ts";
 
 const OWNER = new Uint8Array([1, 2, 3]);
@@ -99,6 +100,19 @@ describe("log", () => {
     assert.deepEqual(new Set(await Promise.all(second)), new Set([40]));
     assert.equal(log.stats().writes, 2);
     await log.close();
+  });
+
+  it("writes on the calling thread when told so", async () => {
+    const directory = freshDirectory();
+    const { log } = open(directory, { write: writeInline });
+    for (let sequence = 1; sequence <= 60; sequence++) {
+      appendAll(log, sequence, sequence, 700);
+      assert.equal(await sync(log), sequence);
+    }
+    await log.close();
+    const again = open(directory);
+    expectRecords(again, 1, 60, 700);
+    await again.log.close();
   });
 
   it("answers a sync at once when all is durable", async () => {
