@@ -72,6 +72,20 @@ test("a first ballot that counts as nothing claimed lets two values be decided (
   assert.equal(broken({}, protocolSelection("liveRegencyZero")).verdict, "two values decided");
 });
 
+test("taking the highest claim though no quorum backs it lets two values be decided", () => {
+  const highest: Selection = (claims) => {
+    const top = Math.max(0, ...claims.map((claim) => claim?.ballot ?? 0));
+    const claim = claims.find((candidate) => candidate?.ballot === top);
+    return claim ? [claim.value] : [1, 2];
+  };
+  assert.equal(broken({}, highest).verdict, "two values decided");
+});
+
+test("a claim bound by one report fewer lets two values be decided", () => {
+  const lax: Selection = (claims, quorum) => protocolSelection()(claims, quorum - 1);
+  assert.equal(broken({}, lax).verdict, "two values decided");
+});
+
 /**
  * The selection in its plainest form, with every value of a bound claim. More than one can be bound: a correct
  * member's, and one that the Byzantine member claims with its own WRITE and one more. For each bound claim a
