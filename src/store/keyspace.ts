@@ -3,6 +3,7 @@
  * Changes come in groups (`beginChanges` to `endChanges`), each of which makes at most one new revision.
  */
 import { assert } from "../base/assert.ts";
+import type { ChangeDigest } from "./change-digest.ts";
 import { type Engine, EngineCorruptError, Table } from "./engine.ts";
 import { type KeyEntry, KeyIndex, positionAt } from "./key-index.ts";
 import type { LeaseBook } from "./lease-book.ts";
@@ -30,8 +31,7 @@ export class Keyspace implements PreviousSource {
   readonly recent: RecentRecords;
   readonly sizes = new SizeBook();
   readonly leases: LeaseBook;
-  /** Record bytes of the changes since they were last taken for a digest. */
-  changedBytes: Uint8Array[] = [];
+  readonly #digest: ChangeDigest;
   readonly #engine: Engine;
   readonly #encoder = new RecordEncoder();
   #revision = 1;
@@ -39,8 +39,9 @@ export class Keyspace implements PreviousSource {
   #changes: StoredRecord[] = [];
   #changing = false;
 
-  constructor(engine: Engine, leases: LeaseBook, recentSizeBytes: number) {
+  constructor(engine: Engine, leases: LeaseBook, recentSizeBytes: number, digest: ChangeDigest) {
     this.#engine = engine;
+    this.#digest = digest;
     this.leases = leases;
     this.recent = new RecentRecords(recentSizeBytes);
   }
@@ -144,7 +145,7 @@ export class Keyspace implements PreviousSource {
     const bytes = this.#encoder.encode(fields, value);
     this.#engine.put(Table.record, recordKey(fields.modRevision, fields.sub), bytes);
     this.#changes.push(new StoredRecord(fields, bytes, this));
-    this.changedBytes.push(bytes);
+    this.#digest.addRecord(bytes);
   }
 
   /** Makes the record the newest version of the entry. */
@@ -247,7 +248,7 @@ export class Keyspace implements PreviousSource {
     this.index.clear();
     this.recent.clear();
     this.#changes = [];
-    this.changedBytes = [];
+    this.#digest.clear();
     this.#revision = revision;
     this.#compactRevision = compactRevision;
     this.sizes.reset(compactRevision);

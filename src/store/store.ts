@@ -7,6 +7,7 @@
 import { assert } from "../base/assert.ts";
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import type { Hasher } from "../base/crypto.ts";
+import { ChangeDigest } from "./change-digest.ts";
 import { type Engine, EngineCorruptError, Table } from "./engine.ts";
 import { readEvents } from "./event-reader.ts";
 import { Keyspace } from "./keyspace.ts";
@@ -15,6 +16,9 @@ import { decodeOperation } from "./operation.ts";
 import { readRange } from "./range.ts";
 import type { StoredRecord } from "./record.ts";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./request-checks.ts";
+import { finishInstallation, metaKey } from "./staging.ts";
+import { type Checkpoint, StateDigest } from "./state-digest.ts";
+import { encodeMisc, type Leaf, type StateMisc } from "./state-tree.ts";
 import {
   applyDeleteRange,
   applyPut,
@@ -62,6 +66,9 @@ export class Store {
   readonly #leases = new LeaseBook();
   readonly #space: Keyspace;
   readonly #quotaBytes: number;
+  readonly #hasher: Hasher;
+  readonly #digest: StateDigest;
+  readonly #changes: ChangeDigest;
   #timeMs = 0;
   #inBatch = false;
   /** Whether the row with revision, compaction and time must be written with this batch. */
@@ -71,7 +78,12 @@ export class Store {
   constructor(options: StoreOptions) {
     this.#engine = options.engine;
     this.#quotaBytes = options.quotaBytes ?? QUOTA_DEFAULT_BYTES;
-    this.#space = new Keyspace(options.engine, this.#leases, options.recentSizeBytes ?? RECENT_DEFAULT_BYTES);
+    this.#hasher = options.hasher;
+    const recentSizeBytes = options.recentSizeBytes ?? RECENT_DEFAULT_BYTES;
+    this.#changes = new ChangeDigest(options.hasher);
+    this.#space = new Keyspace(options.engine, this.#leases, recentSizeBytes, this.#changes);
+    this.#digest = new StateDigest(this.#space, options.engine, options.hasher);
+    finishInstallation(this.#engine);
     this.#load();
   }
 
@@ -122,6 +134,7 @@ export class Store {
       this.#timeMs = timeMs;
       this.#stateChanged = true;
     }
+    this.#changes.addTime(this.#timeMs);
     for (;;) {
       const lease = this.#leases.first();
       if (lease === undefined || lease.expiresAtMs > this.#timeMs) break;
@@ -135,8 +148,7 @@ export class Store {
     this.#inBatch = false;
     if (this.#stateChanged) {
       this.#stateChanged = false;
-      const writer = new Writer(24).u53(this.revision).i64(BigInt(this.compactRevision)).u53(this.#timeMs);
-      this.setMeta(STATE_NAME, writer.finish());
+      this.setMeta(STATE_NAME, encodeStateRow(this.revision, this.compactRevision, this.#timeMs));
     }
     this.#engine.commit();
   }
@@ -218,6 +230,7 @@ export class Store {
     if (revision <= this.compactRevision) return refusal(StoreErrorCode.compacted);
     if (revision > this.revision) return refusal(StoreErrorCode.futureRevision);
     this.#space.compact(revision);
+    this.#changes.addCompaction(revision);
     this.#stateChanged = true;
     return { type: "compact", revision: this.revision };
   }
@@ -270,6 +283,7 @@ export class Store {
       const value = new Writer(16).u53(lease.ttlSeconds).u53(lease.expiresAtMs).finish();
       this.#engine.put(Table.lease, key, value);
     }
+    this.#changes.addLease(id, lease?.ttlSeconds ?? 0, lease?.expiresAtMs ?? 0);
   }
 
   /** A lease as of the last batch, or undefined when there is none with this id. */
@@ -323,11 +337,81 @@ export class Store {
     return readEvents(this.#space, this.#engine, from, to, Math.max(countMax, 1));
   }
 
+  // Digests
+
+  /**
+   * Digest of every change since the last call (records, leases, compactions, times of batches). Two replicas
+   * that call it after the same batches get the same, unless their execution differed.
+   */
+  takeBatchDigest(): Uint8Array {
+    return this.#changes.take();
+  }
+
+  /**
+   * Fixes the state as it is between two batches, with `extra` of the replica layer in it; `work` then
+   * computes its digest. Called after the same instances on every replica.
+   */
+  captureCheckpoint(cid: number, extra: Uint8Array): void {
+    assert(!this.#inBatch, "checkpoints lie between batches");
+    const leases = this.#leases.ids().map((id) => {
+      const { ttlSeconds, expiresAtMs } = this.#leases.get(id)!;
+      return { id, ttlSeconds, expiresAtMs };
+    });
+    const { revision, compactRevision } = this;
+    this.#digest.capture(cid, encodeMisc({ revision, compactRevision, timeMs: this.#timeMs, leases, extra }));
+  }
+
+  /**
+   * Handles about `budgetRecords` records of the checkpoint on its way (its digest, then the physical part
+   * of compactions before it), between batches. True when more is to do.
+   */
+  work(budgetRecords: number): boolean {
+    assert(!this.#inBatch, "work is done between batches");
+    return this.#digest.work(budgetRecords);
+  }
+
+  /** The newest checkpoint whose digest is done, or undefined. */
+  checkpoint(): Checkpoint | undefined {
+    return this.#digest.finished;
+  }
+
+  /** For peers: the manifest of the newest finished checkpoint (see state-transfer.ts). */
+  manifest(): Uint8Array | undefined {
+    return this.#digest.manifest();
+  }
+
+  /** For peers: the leaves of a group of that checkpoint. */
+  groupLeaves(group: number): Uint8Array | undefined {
+    return this.#digest.groupLeaves(group);
+  }
+
+  /** For peers: at most `sizeMaxBytes` of the bytes of a chunk of that checkpoint. A view: do not keep it. */
+  chunkPart(chunk: number, offsetBytes: number, sizeMaxBytes: number): Uint8Array | undefined {
+    return this.#digest.chunkPart(chunk, offsetBytes, sizeMaxBytes);
+  }
+
+  /** For StateInstaller alone. */
+  installTarget(): InstallTarget {
+    return {
+      engine: this.#engine,
+      hasher: this.#hasher,
+      revision: this.revision,
+      leafNow: (chunk) => this.#digest.leafNow(chunk),
+      putState: (misc) => {
+        this.setMeta(STATE_NAME, encodeStateRow(misc.revision, misc.compactRevision, misc.timeMs));
+      },
+      reload: (cid, misc, miscBytes, leaves) => {
+        this.#load();
+        this.#digest.adopt(cid, misc.revision, miscBytes, leaves);
+      },
+    };
+  }
+
   // Named values
 
   /** A value put by `setMeta`, or undefined. */
   getMeta(name: string): Uint8Array | undefined {
-    return this.#engine.get(Table.meta, new Writer(name.length + 4).byteString(name).finish());
+    return this.#engine.get(Table.meta, metaKey(name));
   }
 
   /**
@@ -335,13 +419,16 @@ export class Store {
    * replica's own: no part of the digest and not transferred.
    */
   setMeta(name: string, value: Uint8Array): void {
-    this.#engine.put(Table.meta, new Writer(name.length + 4).byteString(name).finish(), value);
+    this.#engine.put(Table.meta, metaKey(name), value);
   }
 
   // Opening
 
   #load(): void {
     this.#leases.clear();
+    this.#digest.reset();
+    this.#timeMs = 0;
+    this.#stateChanged = false;
     let revision = 1;
     let compactRevision = -1;
     const state = this.getMeta(STATE_NAME);
@@ -365,6 +452,22 @@ export class Store {
     }
     this.#space.load(revision, compactRevision);
   }
+}
+
+/** What state transfer needs of a store. */
+export interface InstallTarget {
+  readonly engine: Engine;
+  readonly hasher: Hasher;
+  readonly revision: number;
+  leafNow(chunk: number): Leaf | undefined;
+  /** Puts the store's own row for the state that is installed. */
+  putState(misc: StateMisc): void;
+  /** Opens the installed state. */
+  reload(cid: number, misc: StateMisc, miscBytes: Uint8Array, leaves: readonly Leaf[]): void;
+}
+
+function encodeStateRow(revision: number, compactRevision: number, timeMs: number): Uint8Array {
+  return new Writer(24).u53(revision).i64(BigInt(compactRevision)).u53(timeMs).finish();
 }
 
 const LEASE_FIRST = new Uint8Array(0);

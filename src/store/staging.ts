@@ -1,0 +1,114 @@
+/**
+ * Where a state that arrives by transfer waits in the engine until it is complete, and the step that puts it
+ * in place of the old one.
+ *
+ * Verified chunks are kept as rows of the meta table. One small unit then switches over: from there on the
+ * staged chunks are the state. They are moved into place in bounded units, each of which can be done again
+ * after a crash; the store does that first of all when it opens.
+ */
+import { DecodeError, Reader, Writer } from "../base/codec.ts";
+import { type Engine, EngineCorruptError, Table } from "./engine.ts";
+import { recordKey } from "./record.ts";
+import { CHUNK_REVISIONS, type LeaseRow, recordsOfChunk } from "./state-tree.ts";
+
+const STAGE_PREFIX = "store/stage/";
+const SWITCH_KEY: Uint8Array = metaKey("store/install");
+const STAGE_FIRST: Uint8Array = stageKey(0);
+const STAGE_END: Uint8Array = new Writer(64).raw(stageKey(Number.MAX_SAFE_INTEGER)).u8(0).finish();
+/** Record bytes moved in one unit, about. */
+const UNIT_SIZE_BYTES = 4 * 1024 * 1024;
+
+/** Key of a named value. */
+export function metaKey(name: string): Uint8Array {
+  return new Writer(name.length + 4).byteString(name).finish();
+}
+
+function stageKey(chunk: number): Uint8Array {
+  return new Writer(32)
+    .u32(STAGE_PREFIX.length + 8)
+    .raw(metaKey(STAGE_PREFIX).subarray(4))
+    .u53(chunk)
+    .finish();
+}
+
+function chunkOfKey(key: Uint8Array): number {
+  return new Reader(key, STAGE_FIRST.length - 8).u53();
+}
+
+/** Keeps the bytes of a chunk; empty bytes mean that the chunk is to be without records. */
+export function stageChunk(engine: Engine, chunk: number, bytes: Uint8Array): void {
+  engine.put(Table.meta, stageKey(chunk), bytes);
+}
+
+export function stagedChunk(engine: Engine, chunk: number): Uint8Array | undefined {
+  return engine.get(Table.meta, stageKey(chunk));
+}
+
+/** Drops staged chunks that are not wanted (left over from a transfer of another state). */
+export function dropStaged(engine: Engine, isWanted: (chunk: number) => boolean): void {
+  let from = STAGE_FIRST;
+  for (;;) {
+    const [row] = engine.range(Table.meta, from, STAGE_END, 1);
+    if (row === undefined) return;
+    const chunk = chunkOfKey(row.key);
+    if (!isWanted(chunk)) engine.delete(Table.meta, row.key);
+    from = stageKey(chunk + 1);
+  }
+}
+
+/**
+ * Writes, into the open unit, that the staged chunks and these leases are the state from now on. Once the
+ * caller has committed, `finishInstallation` must run before anything else is read.
+ */
+export function switchOver(engine: Engine, leases: readonly LeaseRow[]): void {
+  const writer = new Writer(64 + leases.length * 24);
+  writer.list(leases, (row, to) => to.i64(row.id).u53(row.ttlSeconds).u53(row.expiresAtMs));
+  engine.put(Table.meta, SWITCH_KEY, writer.finish());
+}
+
+/** Moves staged chunks into place when a switch was made; does nothing else. */
+export function finishInstallation(engine: Engine): void {
+  const switched = engine.get(Table.meta, SWITCH_KEY);
+  if (switched === undefined) return;
+  let sizeBytes = 0;
+  for (;;) {
+    const [row] = engine.range(Table.meta, STAGE_FIRST, STAGE_END, 1);
+    if (row === undefined) break;
+    moveChunk(engine, chunkOfKey(row.key), row.value);
+    engine.delete(Table.meta, row.key);
+    sizeBytes += row.value.length;
+    if (sizeBytes < UNIT_SIZE_BYTES) continue;
+    engine.commit();
+    sizeBytes = 0;
+  }
+  replaceLeases(engine, switched);
+  engine.delete(Table.meta, SWITCH_KEY);
+  engine.commit();
+}
+
+function moveChunk(engine: Engine, chunk: number, bytes: Uint8Array): void {
+  const from = recordKey(chunk * CHUNK_REVISIONS, 0);
+  const to = recordKey((chunk + 1) * CHUNK_REVISIONS, 0);
+  for (const { key } of engine.range(Table.record, from, to, Number.POSITIVE_INFINITY)) {
+    engine.delete(Table.record, key);
+  }
+  for (const record of recordsOfChunk(bytes)) {
+    // A record tells its own place: revision and sub are its bytes 1 to 12.
+    engine.put(Table.record, record.slice(1, 13), record);
+  }
+}
+
+function replaceLeases(engine: Engine, switched: Uint8Array): void {
+  const everything = [new Uint8Array(0), new Uint8Array(9).fill(255), Number.POSITIVE_INFINITY] as const;
+  for (const { key } of engine.range(Table.lease, ...everything)) engine.delete(Table.lease, key);
+  try {
+    const reader = new Reader(switched);
+    reader.list(reader.remaining, (from) => {
+      engine.put(Table.lease, from.raw(8).slice(), from.raw(16).slice());
+    });
+    reader.end();
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    throw new EngineCorruptError(`a transferred state is damaged (${error.message}); repair from peers`);
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Short ways to write requests, and a hash of no cryptographic worth: for tests of the store and of what
+ * stands on it.
+ */
+import { fromByteString } from "../base/bytes.ts";
+import type { Hasher } from "../base/crypto.ts";
+import type {
+  Compare,
+  DeleteRangeRequest,
+  Operation,
+  PutRequest,
+  RangeRequest,
+  RequestOp,
+  TxnRequest,
+} from "./types.ts";
+
+const NO_VALUE = new Uint8Array(0);
+
+export function rangeOf(key: string, rangeEnd = "", options: Partial<RangeRequest> = {}): RangeRequest {
+  return {
+    key,
+    rangeEnd,
+    limit: 0,
+    revision: 0,
+    sortOrder: 0,
+    sortTarget: 0,
+    serializable: false,
+    keysOnly: false,
+    countOnly: false,
+    minModRevision: 0,
+    maxModRevision: 0,
+    minCreateRevision: 0,
+    maxCreateRevision: 0,
+    ...options,
+  };
+}
+
+export function putOf(
+  key: string,
+  value: string | Uint8Array,
+  options: Partial<PutRequest> = {},
+): PutRequest {
+  const bytes = typeof value === "string" ? fromByteString(value) : value;
+  return { key, value: bytes, lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false, ...options };
+}
+
+export function deleteOf(key: string, rangeEnd = "", prevKv = false): DeleteRangeRequest {
+  return { key, rangeEnd, prevKv };
+}
+
+export function compareOf(key: string, options: Partial<Compare> = {}): Compare {
+  return { result: 0, target: 0, key, rangeEnd: "", number: 0, lease: 0n, value: NO_VALUE, ...options };
+}
+
+export function txnOf(options: Partial<TxnRequest>): TxnRequest {
+  return { compare: [], success: [], failure: [], ...options };
+}
+
+export const op = {
+  range: (...of: Parameters<typeof rangeOf>): RequestOp => ({ type: "range", range: rangeOf(...of) }),
+  put: (...of: Parameters<typeof putOf>): RequestOp & Operation => ({ type: "put", put: putOf(...of) }),
+  delete: (...of: Parameters<typeof deleteOf>): RequestOp & Operation => ({
+    type: "deleteRange",
+    deleteRange: deleteOf(...of),
+  }),
+  txn: (options: Partial<TxnRequest>): RequestOp & Operation => ({ type: "txn", txn: txnOf(options) }),
+  compact: (revision: number): Operation => ({ type: "compact", revision }),
+  grant: (id: bigint, ttlSeconds: number): Operation => ({ type: "leaseGrant", id, ttlSeconds }),
+  revoke: (id: bigint): Operation => ({ type: "leaseRevoke", id }),
+  keepAlive: (id: bigint): Operation => ({ type: "leaseKeepAlive", id }),
+};
+
+/** Deterministic and quick, and easy to find collisions of on purpose; nothing but tests may use it. */
+export const weakHasher: Hasher = {
+  hash(...parts) {
+    const lanes = new Uint32Array(8).map((_, i) => 0x811c9dc5 ^ (i * 0x9e3779b9));
+    let count = 0;
+    for (const part of parts) {
+      for (let i = 0; i < part.length; i++) {
+        const lane = count++ & 7;
+        lanes[lane] = Math.imul(lanes[lane]! ^ part[i]!, 0x01000193) ^ (lanes[(lane + 1) & 7]! >>> 7);
+      }
+    }
+    for (let round = 0; round < 16; round++) {
+      const lane = round & 7;
+      lanes[lane] = Math.imul(lanes[lane]! ^ lanes[(lane + 3) & 7]! ^ count, 0x85ebca6b);
+      lanes[lane]! ^= lanes[lane]! >>> 13;
+    }
+    const digest = new Uint8Array(32);
+    lanes.forEach((lane, i) => {
+      for (let shift = 0; shift < 4; shift++) digest[i * 4 + shift] = lane >>> (shift * 8);
+    });
+    return digest;
+  },
+};
