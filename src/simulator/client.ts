@@ -118,7 +118,8 @@ export class Client {
     scheduler.after(options.patienceMs, goOn);
     if (request.type === "write") this.host.submit(request.operation, done);
     else if (request.fenced) this.host.fence(done);
-    else done({ fenced: true });
+    else if (this.host.serving) done({ fenced: true });
+    else done({ failed: "stopped" });
   }
 
   #take(record: ClientRecord, answer: Answer, probe: boolean): void {

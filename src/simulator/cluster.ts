@@ -126,7 +126,6 @@ export class Cluster {
       engine,
       recovery,
       incarnation,
-      seed: this.#prng.u32(),
       options: { ...this.#options.consensus, mutation },
     });
   }

@@ -25,6 +25,10 @@ import type { StoreView } from "./store-view.ts";
 export interface SimulatedReplica {
   step(input: ReplicaInput, now: Now, out: ReplicaOutput[]): void;
   readonly store: StoreView;
+  /** Last instance whose effects are in the store. */
+  readonly lastExecuted: number;
+  /** Whether it may answer its clients. */
+  readonly serving: boolean;
 }
 
 export type ReplicaFactory = (
@@ -121,6 +125,14 @@ export class Host {
   /** Requests of clients without an answer. */
   get waiting(): number {
     return this.#waiting.size;
+  }
+
+  get lastExecuted(): number {
+    return this.#replica?.lastExecuted ?? 0;
+  }
+
+  get serving(): boolean {
+    return this.#replica?.serving ?? false;
   }
 
   /** The store of a running member. */

@@ -22,7 +22,7 @@ const USAGE = `usage: npm run simulate -- [options]
   --workers N          threads (one for each core)
   --output json        one line of JSON for each seed and one at the end`;
 
-const FAILURES_SHOWN_MAX = 20;
+const FAILURES_SHOWN_MAX = 200;
 /** A mutant found so often is found. */
 const MUTANT_FINDS_MAX = 5;
 

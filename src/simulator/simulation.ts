@@ -145,7 +145,7 @@ export class Simulation implements HostObserver {
     for (const client of clients) client.stop();
     const together = () => {
       const highest = this.#execution.highest;
-      return core.every(({ member }) => this.#execution.position(member) >= highest);
+      return core.every(({ lastExecuted }) => lastExecuted >= highest);
     };
     scheduler.run(scheduler.nowMs + CONVERGENCE_MS, () => this.#stop() || (together() && this.#isQuiet()));
     checkLiveness(
@@ -154,10 +154,10 @@ export class Simulation implements HostObserver {
         unserved: waiting
           .filter((client) => !client.served)
           .map(({ id, host }) => ({ client: id, member: host.member })),
-        positions: core.map(({ member, running }) => ({
+        positions: core.map(({ member, running, lastExecuted }) => ({
           member,
           running,
-          position: this.#execution.position(member),
+          position: lastExecuted,
         })),
         highest: this.#execution.highest,
       },
@@ -245,7 +245,7 @@ export class Simulation implements HostObserver {
 
   invariant(member: MemberIndex, error: Error): void {
     if (!this.#isTrusted(member)) return;
-    this.#report({ checker: "invariant", message: `member ${member}: ${error.stack ?? error.message}` });
+    this.#report({ checker: "invariant", message: `member ${member}: ${shortStack(error)}` });
   }
 
   changed(member: MemberIndex): void {
@@ -319,6 +319,16 @@ export class Simulation implements HostObserver {
     }
     this.#fingerprint = hash;
   }
+}
+
+/** What was thrown and where, without the simulator's own frames. */
+function shortStack(error: Error): string {
+  const lines = (error.stack ?? error.message).split("\n").map((line) => line.trim());
+  return lines
+    .slice(0, 6)
+    .filter((line) => !line.includes("/simulator/"))
+    .map((line) => line.replace(/\(?file:\/\/.*\/src\//, "(src/"))
+    .join(" ");
 }
 
 function describeTrace(event: TraceEvent): string {

@@ -39,6 +39,14 @@ export class ByzantineReplica implements SimulatedReplica {
     return this.#faces[0]!.store;
   }
 
+  get lastExecuted(): number {
+    return this.#faces[0]!.lastExecuted;
+  }
+
+  get serving(): boolean {
+    return this.#faces[0]!.serving;
+  }
+
   #drawFaces(): number[] {
     return this.#mind.membership.members.map(() => this.#prng.below(this.#faces.length));
   }
