@@ -1,0 +1,124 @@
+/** SHA-256 and Ed25519 of node:crypto for the pure layers. */
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  hash,
+  type KeyObject,
+  sign,
+  verify,
+} from "node:crypto";
+import { concatBytes, toByteString } from "../base/bytes.ts";
+import {
+  DIGEST_SIZE_BYTES,
+  type Hasher,
+  SIGNATURE_SIZE_BYTES,
+  type Signer,
+  type Verifier,
+} from "../base/crypto.ts";
+
+/** Up to this size several parts are put together and hashed in one call, which beats a hash object. */
+const JOIN_LIMIT_BYTES = 2048;
+
+/** SHA-256. */
+export class NodeHasher implements Hasher {
+  hash(...parts: Uint8Array[]): Uint8Array {
+    let digest: Buffer;
+    if (parts.length === 1) {
+      digest = hash("sha256", parts[0]!, "buffer");
+    } else {
+      let total = 0;
+      for (const part of parts) total += part.length;
+      if (total <= JOIN_LIMIT_BYTES) {
+        digest = hash("sha256", concatBytes(parts), "buffer");
+      } else {
+        const state = createHash("sha256");
+        for (const part of parts) state.update(part);
+        digest = state.digest();
+      }
+    }
+    return new Uint8Array(digest.buffer, digest.byteOffset, DIGEST_SIZE_BYTES);
+  }
+}
+
+/** A key that is none, or of another kind; the message says what was wanted. */
+export class KeyError extends Error {
+  override name = "KeyError";
+}
+
+/** Signs with one Ed25519 private key. */
+export class NodeSigner implements Signer {
+  readonly #key: KeyObject;
+  /** The public half, 32 bytes. */
+  readonly publicKey: Uint8Array;
+
+  /** Takes a key object or PKCS#8 in PEM; throws KeyError. */
+  constructor(key: KeyObject | string) {
+    this.#key = typeof key === "string" ? parsePrivateKey(key) : key;
+    if (this.#key.type !== "private" || this.#key.asymmetricKeyType !== "ed25519") {
+      throw new KeyError(`an Ed25519 private key is needed, this is ${describe(this.#key)}`);
+    }
+    this.publicKey = rawPublicKey(this.#key);
+  }
+
+  sign(statement: Uint8Array): Uint8Array {
+    const signature = sign(null, statement, this.#key);
+    return new Uint8Array(signature.buffer, signature.byteOffset, SIGNATURE_SIZE_BYTES);
+  }
+}
+
+/** Keys of this many members are kept ready; beyond, the oldest is made again when it is needed. */
+const MAX_CACHED_KEYS = 1024;
+/** SubjectPublicKeyInfo of Ed25519 up to the key (RFC 8410). */
+const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
+const PUBLIC_KEY_SIZE_BYTES = 32;
+
+/**
+ * Checks Ed25519 signatures. Never throws: a key or a signature that is none is a signature that is not valid.
+ * One implementation (OpenSSL's) decides on every member what is valid; libraries differ in odd cases.
+ */
+export class NodeVerifier implements Verifier {
+  readonly #keys = new Map<string, KeyObject | undefined>();
+
+  verify(publicKey: Uint8Array, statement: Uint8Array, signature: Uint8Array): boolean {
+    if (signature.length !== SIGNATURE_SIZE_BYTES || publicKey.length !== PUBLIC_KEY_SIZE_BYTES) return false;
+    const key = this.#keyOf(publicKey);
+    return key !== undefined && verify(null, statement, key, signature);
+  }
+
+  #keyOf(publicKey: Uint8Array): KeyObject | undefined {
+    const name = toByteString(publicKey);
+    const known = this.#keys.get(name);
+    if (known !== undefined || this.#keys.has(name)) return known;
+    if (this.#keys.size >= MAX_CACHED_KEYS) this.#keys.delete(this.#keys.keys().next().value!);
+    const key = parsePublicKey(publicKey);
+    this.#keys.set(name, key);
+    return key;
+  }
+}
+
+function parsePublicKey(publicKey: Uint8Array): KeyObject | undefined {
+  try {
+    return createPublicKey({ key: Buffer.concat([SPKI_PREFIX, publicKey]), format: "der", type: "spki" });
+  } catch {
+    return undefined;
+  }
+}
+
+function parsePrivateKey(pem: string): KeyObject {
+  try {
+    return createPrivateKey(pem);
+  } catch {
+    throw new KeyError("this is no private key in PEM (-----BEGIN PRIVATE KEY-----)");
+  }
+}
+
+/** The 32 bytes of an Ed25519 key's public half. */
+export function rawPublicKey(key: KeyObject): Uint8Array {
+  const publicKey = key.type === "private" ? createPublicKey(key) : key;
+  return new Uint8Array(publicKey.export({ type: "spki", format: "der" }).subarray(SPKI_PREFIX.length));
+}
+
+function describe(key: KeyObject): string {
+  return `a ${key.type} key of type ${key.asymmetricKeyType ?? "unknown"}`;
+}
