@@ -11,6 +11,7 @@ import {
   LINES_MAX,
   layerComplaints,
   linkComplaints,
+  lockComplaints,
   purityComplaints,
   sizeComplaints,
   titleComplaints,
@@ -39,6 +40,9 @@ describe("this repository", () => {
   test("the pure layers are pure", () => none(purityComplaints(repository)));
   test("nothing banned is used", () => none(banComplaints(repository)));
   test("dependencies are declared and used", () => none(dependencyComplaints(repository, packageJson)));
+  test("npm ci accepts the lock file", () => {
+    none(lockComplaints(readFileSync(join(root, "package-lock.json"), "utf8")));
+  });
   test("no file is dead", () => none(deadFileComplaints(repository)));
   test("no imports in a circle", () => none(cycleComplaints(repository)));
   test("long files have a reason", () => none(sizeComplaints(repository)));
@@ -112,6 +116,8 @@ describe("a planted violation is found", () => {
   bites("an undeclared dependency", dependencyComplaints(undeclared, "{}"), /@grpc\/grpc-js is not in/);
   const unused = dependencyComplaints([], '{"dependencies":{"left-pad":"1.0.0"}}');
   bites("an unused dependency", unused, /left-pad is imported nowhere/);
+  const lock = '{"packages":{"node_modules/a":{"optionalDependencies":{"a-win32":"1.0.0"}}}}';
+  bites("a lock file without another platform's package", lockComplaints(lock), /lacks a-win32/);
   bites("a dead file", deadFileComplaints(plant("src/node/a.ts", "")), /nothing imports this file/);
   const circle = [
     ...plant("src/node/a.ts", 'import { b } from "./b.ts";'),

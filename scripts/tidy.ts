@@ -142,6 +142,27 @@ export function dependencyComplaints(files: readonly SourceFile[], packageJson: 
   return [...complaints, ...unused.map((name) => `package.json:1: ${name} is imported nowhere: remove it`)];
 }
 
+interface LockedPackage {
+  readonly optionalDependencies?: Record<string, string>;
+}
+
+/**
+ * Optional packages, those of other platforms above all, that the lock file leaves out: `npm ci` then refuses to
+ * install anything. It happens when the lock file was written where such a package was not to be had.
+ */
+export function lockComplaints(packageLock: string): Complaint[] {
+  const { packages } = JSON.parse(packageLock) as { packages: Record<string, LockedPackage> };
+  return Object.entries(packages).flatMap(([path, { optionalDependencies = {} }]) =>
+    Object.keys(optionalDependencies)
+      .filter(
+        (name) => !(`node_modules/${name}` in packages) && !(`${path}/node_modules/${name}` in packages),
+      )
+      .map(
+        (name) => `package-lock.json:1: lacks ${name}, which ${path || "the project"} names: npm ci refuses`,
+      ),
+  );
+}
+
 /** Files of src that nothing imports, runs or names. */
 export function deadFileComplaints(files: readonly SourceFile[]): Complaint[] {
   const alive = new Set<string>();
