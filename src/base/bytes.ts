@@ -12,7 +12,8 @@ const CHUNK = 4096;
 export function toByteString(bytes: Uint8Array, start = 0, end = bytes.length): string {
   const length = end - start;
   if (length <= 0) return "";
-  if (length <= CHUNK) return String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[]);
+  if (length <= CHUNK)
+    return String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[]);
   let text = "";
   for (let at = start; at < end; at += CHUNK) {
     text += String.fromCharCode.apply(

@@ -88,7 +88,9 @@ export class CertificateAuthority {
     const der = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey)).toString("base64");
     const lines = (der.match(/.{1,64}/g) ?? []).join("\n");
     writeFileSync(files.cert, certificate.toString("pem"));
-    writeFileSync(files.key, `-----BEGIN PRIVATE KEY-----\n${lines}\n-----END PRIVATE KEY-----\n`, { mode: 0o600 });
+    writeFileSync(files.key, `-----BEGIN PRIVATE KEY-----\n${lines}\n-----END PRIVATE KEY-----\n`, {
+      mode: 0o600,
+    });
     return files;
   }
 }

@@ -90,7 +90,11 @@ function installCleanup(): void {
   if (installed) return;
   installed = true;
   process.on("exit", cleanUp);
-  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]] as const)
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const)
     process.on(signal, () => process.exit(code));
 }
 
@@ -104,5 +108,6 @@ function cleanUp(): void {
       // It ended already.
     }
   }
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  for (const folder of folders)
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
 }

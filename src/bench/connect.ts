@@ -50,7 +50,10 @@ function opened(socket: Duplex, event: string, url: string): Promise<void> {
       }
     };
     const onOpen = () => settle();
-    const timer = setTimeout(() => settle(new Error(`no answer in ${connectTimeoutMs} ms`)), connectTimeoutMs);
+    const timer = setTimeout(
+      () => settle(new Error(`no answer in ${connectTimeoutMs} ms`)),
+      connectTimeoutMs,
+    );
     socket.once("error", settle);
     socket.once(event, onOpen);
   });

@@ -48,7 +48,9 @@ export async function startEtcd(options: TargetOptions): Promise<Target> {
     });
   }
   const cluster = planned.map((member) => `${member.name}=${member.peerUrl}`).join(",");
-  const children: ChildProcess[] = planned.map((member) => startMember(program, member, cluster, options.clientTls));
+  const children: ChildProcess[] = planned.map((member) =>
+    startMember(program, member, cluster, options.clientTls),
+  );
   const stop = async (): Promise<void> => {
     await Promise.all(children.map((child) => stopChild(child, stopPatienceMs)));
     rmSync(options.folder, { recursive: true, force: true });
@@ -71,7 +73,8 @@ export async function startEtcd(options: TargetOptions): Promise<Target> {
 function versionOf(program: string): string {
   const answer = spawnSync(program, ["--version"], { encoding: "utf8" });
   const version = /etcd Version: (\S+)/.exec(answer.stdout ?? "")?.[1];
-  if (version === undefined) throw new TargetStartError(`${program} --version does not name a version of etcd`);
+  if (version === undefined)
+    throw new TargetStartError(`${program} --version does not name a version of etcd`);
   return `etcd ${version}`;
 }
 

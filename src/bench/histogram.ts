@@ -17,7 +17,7 @@ export class Histogram {
 
   /** Negative durations count as 0: an event may overtake the answer that it is measured from. */
   record(durationMs: number): void {
-    const clippedMs = durationMs > 0 ? durationMs : 0;
+    const clippedMs = Math.max(durationMs, 0);
     this.counts[bucketOf(clippedMs * 1000)]!++;
     this.count++;
     this.sumMs += clippedMs;

@@ -41,8 +41,13 @@ const grantedWindowBytes = 2 ** 31 - 1;
 const defaultWindowBytes = 65_535;
 /** How much we let arrive before we grant it again. */
 const regrantBytes = 2 ** 24;
-/** Larger messages do not fit the first window of a stream; the generator sends none. */
-const requestBytesMax = 60_000;
+/**
+ * A message is sent whole. Servers grant the window of a connection again when half of it is used at the latest, so
+ * that a message of less than half always finds its window in the end; the generator sends no larger ones.
+ */
+const requestBytesMax = 32_000;
+/** Until the server says how many streams it takes; all servers take so many. */
+const firstStreamsMax = 100;
 /** A frame of a server that ignored our SETTINGS_MAX_FRAME_SIZE, which is the default. */
 const frameBytesMax = 2 ** 14;
 const messageBytesMax = 64 * 2 ** 20;
@@ -81,7 +86,8 @@ export class Http2Connection {
   private headerBlock: Buffer[] = [];
   private headerFlags = 0;
   private sendWindowBytes = defaultWindowBytes;
-  private streamsMax = 2 ** 31;
+  private streamsMax = firstStreamsMax;
+  private settingsSeen = false;
   private receivedBytes = 0;
   /** Unary calls that wait for window or for a free stream; bounded by what the caller has in flight. */
   private waiting: WaitingCall[] = [];
@@ -242,7 +248,14 @@ export class Http2Connection {
     if (this.waiting.length > 0) this.sendWaiting();
   }
 
-  private handleFrame(type: number, flags: number, id: number, data: Buffer, from: number, end: number): void {
+  private handleFrame(
+    type: number,
+    flags: number,
+    id: number,
+    data: Buffer,
+    from: number,
+    end: number,
+  ): void {
     if (type === FrameType.data) this.handleData(flags, id, data, from, end);
     else if (type === FrameType.headers || type === FrameType.continuation) {
       const start = type === FrameType.headers && flags & Flag.priority ? from + 5 : from;
@@ -256,9 +269,14 @@ export class Http2Connection {
         this.writeFrame(FrameType.ping, Flag.acknowledgement, 0, data.subarray(from, end));
     } else if (type === FrameType.reset) {
       const code = data.readUInt32BE(from);
-      this.endStream(id, { code: code === 7 ? 14 : 13, text: `stream reset by the server, HTTP/2 error ${code}` });
+      this.endStream(id, {
+        code: code === 7 ? 14 : 13,
+        text: `stream reset by the server, HTTP/2 error ${code}`,
+      });
     } else if (type === FrameType.goAway) {
-      this.fail(`GOAWAY, HTTP/2 error ${data.readUInt32BE(from + 4)}: ${data.toString("latin1", from + 8, end)}`);
+      this.fail(
+        `GOAWAY, HTTP/2 error ${data.readUInt32BE(from + 4)}: ${data.toString("latin1", from + 8, end)}`,
+      );
     }
   }
 
@@ -277,7 +295,8 @@ export class Http2Connection {
     }
     const padded = (flags & Flag.padded) !== 0;
     this.handleMessages(stream, data, padded ? from + 1 : from, padded ? end - data[from]! : end);
-    if (flags & Flag.endStream) this.endStream(id, { code: 13, text: "the server ended the stream without a status" });
+    if (flags & Flag.endStream)
+      this.endStream(id, { code: 13, text: "the server ended the stream without a status" });
   }
 
   /** Hands out whole messages as views; only one that spans frames is copied. */
@@ -322,7 +341,8 @@ export class Http2Connection {
     const code = headers.get("grpc-status");
     const text = headers.get("grpc-message") ?? "";
     if (code !== undefined) this.endStream(id, { code: Number(code), text: decodePercent(text) });
-    else this.endStream(id, { code: 2, text: `answer without grpc-status, HTTP status ${stream.httpStatus}` });
+    else
+      this.endStream(id, { code: 2, text: `answer without grpc-status, HTTP status ${stream.httpStatus}` });
   }
 
   /** Servers send the same few blocks again and again, and without a dynamic table they mean the same. */
@@ -337,12 +357,16 @@ export class Http2Connection {
 
   private handleSettings(flags: number, data: Buffer, from: number, end: number): void {
     if (flags & Flag.acknowledgement) return;
+    if (!this.settingsSeen) this.streamsMax = 2 ** 31;
+    this.settingsSeen = true;
     for (let offset = from; offset + 6 <= end; offset += 6) {
       const value = data.readUInt32BE(offset + 2);
       const setting = data.readUInt16BE(offset);
       if (setting === Setting.maxConcurrentStreams) this.streamsMax = value;
       if (setting === Setting.initialWindowSize && value < requestBytesMax)
-        throw new Error(`the server allows streams ${value} bytes only; the generator needs ${requestBytesMax}`);
+        throw new Error(
+          `the server allows streams ${value} bytes only; the generator needs ${requestBytesMax}`,
+        );
     }
     this.writeFrame(FrameType.settings, Flag.acknowledgement, 0, Buffer.alloc(0));
   }

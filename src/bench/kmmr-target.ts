@@ -17,7 +17,13 @@ const demoSchema = z.object({
   cert: z.string().nullable(),
   key: z.string().nullable(),
   masters: z.array(
-    z.object({ name: z.string(), pid: z.int(), clientUrl: z.string(), peerUrl: z.string(), dataDir: z.string() }),
+    z.object({
+      name: z.string(),
+      pid: z.int(),
+      clientUrl: z.string(),
+      peerUrl: z.string(),
+      dataDir: z.string(),
+    }),
   ),
 });
 type Demo = z.infer<typeof demoSchema>;
@@ -80,14 +86,22 @@ export async function startKmmr(options: TargetOptions): Promise<KmmrTarget> {
     rmSync(options.folder, { recursive: true, force: true });
     if (left.length > 0) throw new Error(`kmmr demo left ${left.length} masters running; they were killed`);
   };
-  const members = demo.masters.map(({ name, pid, clientUrl, dataDir }) => ({ name, pid, clientUrl, dataDir }));
+  const members = demo.masters.map(({ name, pid, clientUrl, dataDir }) => ({
+    name,
+    pid,
+    clientUrl,
+    dataDir,
+  }));
   return { name: "kmmr", description: "KmMR", members, tls, stop, environment };
 }
 
 function firstLine(output: Readable, timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
-    const timer = setTimeout(() => reject(new Error(`no line of JSON within ${timeoutMs / 1000} s`)), timeoutMs);
+    const timer = setTimeout(
+      () => reject(new Error(`no line of JSON within ${timeoutMs / 1000} s`)),
+      timeoutMs,
+    );
     output.on("data", (chunk: Buffer) => {
       text += chunk.toString();
       const end = text.indexOf("\n");

@@ -3,7 +3,13 @@
  */
 import { runLoad } from "./load.ts";
 import { usageOf } from "./process-usage.ts";
-import { MixRequester, PutRequester, RangeRequester, type Requester, type WriteListener } from "./requester.ts";
+import {
+  MixRequester,
+  PutRequester,
+  RangeRequester,
+  type Requester,
+  type WriteListener,
+} from "./requester.ts";
 import type { Session } from "./session.ts";
 import { WatchFleet } from "./watch-fleet.ts";
 import { isWriting, type Workload } from "./workload.ts";
@@ -71,7 +77,11 @@ export async function measure(
       ...times,
       shape: workload.shape,
       connections: session.connections,
-      createRequester: requesterFactory(session, workload, fleet && ((revision, sentMs) => fleet.acknowledged(revision, sentMs))),
+      createRequester: requesterFactory(
+        session,
+        workload,
+        fleet && ((revision, sentMs) => fleet.acknowledged(revision, sentMs)),
+      ),
       onWindow: (open) => {
         windows.mark(open);
         fleet?.measure(open);
@@ -80,7 +90,9 @@ export async function measure(
     const failuresInAll = [...load.failures.values()].reduce((sum, count) => sum + count, 0);
     const watched = await fleet?.finish(failuresInAll);
     if (watched !== undefined && watched.faults.length > 0)
-      throw new Error(`watchers of ${target.name} during ${workload.name}: ${watched.faults.slice(0, 5).join("; ")}`);
+      throw new Error(
+        `watchers of ${target.name} during ${workload.name}: ${watched.faults.slice(0, 5).join("; ")}`,
+      );
     const verifiedKeys = isWriting(workload) ? await session.verify() : 0;
     return {
       workload: workload.name,

@@ -6,7 +6,15 @@ import type { Prng } from "../base/prng.ts";
 import { methodHeaders } from "./connect.ts";
 import type { CallStatus, Http2Connection, StreamListener } from "./http2-connection.ts";
 import { type Keyspace, namespaceKeys } from "./keyspace.ts";
-import { countRange, encodePut, encodeRange, encodeUpdate, prefixEnd, readPutRevision, readUpdate } from "./wire.ts";
+import {
+  countRange,
+  encodePut,
+  encodeRange,
+  encodeUpdate,
+  prefixEnd,
+  readPutRevision,
+  readUpdate,
+} from "./wire.ts";
 
 /** How a request ended: undefined when well, else why not. */
 export type Outcome = string | undefined;
@@ -36,7 +44,11 @@ export class PutRequester implements Requester, StreamListener {
   private sentMs = 0;
   private done: (outcome: Outcome) => void = ignoreDone;
 
-  constructor(keyspace: Keyspace, onWrite?: WriteListener, nextKey: () => number = () => keyspace.pickForWrite()) {
+  constructor(
+    keyspace: Keyspace,
+    onWrite?: WriteListener,
+    nextKey: () => number = () => keyspace.pickForWrite(),
+  ) {
     this.keyspace = keyspace;
     this.onWrite = onWrite;
     this.nextKey = nextKey;
@@ -94,7 +106,12 @@ export class RangeRequester implements Requester, StreamListener {
       return encodeRange({ key, limit: 1, serializable: this.serializable });
     }
     const key = this.keyspace.pickNamespace();
-    return encodeRange({ key, rangeEnd: prefixEnd(key), limit: namespaceKeys, serializable: this.serializable });
+    return encodeRange({
+      key,
+      rangeEnd: prefixEnd(key),
+      limit: namespaceKeys,
+      serializable: this.serializable,
+    });
   }
 
   message(bytes: Buffer): void {

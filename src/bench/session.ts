@@ -101,7 +101,9 @@ export class Session {
       const found = readRange(await call(connection, methodHeaders.range, encodeRange({ key }))).kvs[0];
       const wanted = keyspace.modRevisions[index]!;
       if (found === undefined)
-        throw new WrongDataError(`${this.target.name}: ${key.toString()} is missing; revision ${wanted} was acknowledged`);
+        throw new WrongDataError(
+          `${this.target.name}: ${key.toString()} is missing; revision ${wanted} was acknowledged`,
+        );
       if (found.modRevision !== wanted || Buffer.compare(found.value, keyspace.valueOf(index)) !== 0)
         throw new WrongDataError(
           `${this.target.name}: ${key.toString()} has revision ${found.modRevision}; the last acknowledged write has ` +

@@ -176,7 +176,8 @@ export class WatchFleet {
   /** Waits for what is still under way, compares, and closes. `doubtful` writes may have happened or not. */
   async finish(doubtful: number): Promise<WatchResult> {
     const deadlineMs = performance.now() + deliveryTimeoutMs;
-    const behind = () => this.watchers.some((watcher) => !watcher.fault && watcher.lastRevision < this.lastRevision);
+    const behind = () =>
+      this.watchers.some((watcher) => !watcher.fault && watcher.lastRevision < this.lastRevision);
     while (behind() && performance.now() < deadlineMs) await sleep(10);
     this.close();
     const faults: string[] = [];
@@ -186,7 +187,13 @@ export class WatchFleet {
         faults.push(`watcher ${index}: ${watcher.events} events of ${this.writes} acknowledged writes`);
     }
     const events = this.watchers.reduce((sum, watcher) => sum + watcher.events, 0);
-    return { watchers: this.watchers.length, events, faults, delay: this.delay, delayAfterAnswer: this.delayAfterAnswer };
+    return {
+      watchers: this.watchers.length,
+      events,
+      faults,
+      delay: this.delay,
+      delayAfterAnswer: this.delayAfterAnswer,
+    };
   }
 
   close(): void {

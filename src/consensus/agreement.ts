@@ -139,8 +139,7 @@ export function onBundle(core: Core, from: number, encoded: Uint8Array): boolean
     core.misbehaviour(from, "forwarded a bundle that its origin did not sign");
     return false;
   }
-  const key = toByteString(bundle.digest);
-  return core.pool.add(bundle, core.monotonicMs, core.wanted.delete(key));
+  return core.keepBundle(bundle);
 }
 
 /** Whether the origin signed this bundle. */

@@ -40,27 +40,21 @@ export class BundlePool {
   }
 
   /**
-   * Keeps a bundle until it is decided. `wanted` bundles (a value names their digest) are kept beside another
-   * one with the same seq: an origin that sent two must not be able to block the instance.
+   * Keeps a bundle until it is decided.
    *
-   * @returns false when it is past, a second one, or over the bound
+   * @returns false when it is past, a second one with its seq, or over the bound
    */
-  add(bundle: Bundle, nowMs: number, wanted: boolean): boolean {
+  add(bundle: Bundle, nowMs: number): boolean {
     const pool = this.#origins[bundle.origin];
     if (pool === undefined || bundle.seq < 1) return false;
     if (this.#table.isPast(bundle.origin, bundle.incarnation, bundle.seq)) return false;
     const key = toByteString(bundle.digest);
     if (this.#byDigest.has(key)) return true;
-    if (wanted) {
-      this.#byDigest.set(key, bundle);
-      if (bundle.incarnation < pool.incarnation) return true;
-      if (bundle.incarnation === pool.incarnation && pool.bySeq.has(bundle.seq)) return true;
-    } else {
-      if (bundle.incarnation < pool.incarnation || pool.bySeq.has(bundle.seq)) return false;
-      if (bundle.seq > this.#firstSeq(bundle.origin, bundle.incarnation) + SEQS_AHEAD_MAX) return false;
-      if (pool.sizeBytes + bundle.encoded.length > this.#sizeBytesMax) return false;
-    }
+    if (bundle.incarnation < pool.incarnation) return false;
     if (bundle.incarnation > pool.incarnation) this.#restart(pool, bundle.incarnation);
+    if (pool.bySeq.has(bundle.seq)) return false;
+    if (bundle.seq > this.#firstSeq(bundle.origin, bundle.incarnation) + SEQS_AHEAD_MAX) return false;
+    if (pool.sizeBytes + bundle.encoded.length > this.#sizeBytesMax) return false;
     pool.bySeq.set(bundle.seq, { bundle, arrivedAtMs: nowMs });
     pool.sizeBytes += bundle.encoded.length;
     this.#byDigest.set(key, bundle);

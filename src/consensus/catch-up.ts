@@ -40,7 +40,7 @@ function askForInstance(core: Core): void {
       continue;
     }
     const digests = decodeValue(encoded)
-      .bundles.filter((reference) => core.pool.get(toByteString(reference.digest)) === undefined)
+      .bundles.filter((reference) => !core.instance.bodies.has(toByteString(reference.digest)))
       .map((reference) => reference.digest);
     if (digests.length > 0) core.send(target, { type: "bundleRequest", digests });
   }
@@ -93,7 +93,8 @@ export function onBundleRequest(
   message: Extract<Message, { type: "bundleRequest" }>,
 ): void {
   for (const digest of message.digests) {
-    const bundle = core.pool.get(toByteString(digest)) ?? recentBundle(core, digest);
+    const key = toByteString(digest);
+    const bundle = core.instance.bodies.get(key) ?? core.pool.get(key) ?? recentBundle(core, digest);
     if (bundle === undefined) continue;
     if (bundle.origin !== core.self && !core.suspects.has(bundle.origin) && !validBundle(core, bundle)) {
       // Taken unchecked over the origin's link; nobody else can take it from here.

@@ -100,7 +100,7 @@ export class Consensus {
     core.outbox.set(seq, { message, sentAtMs: core.monotonicMs, waitMs: 2 * core.options.resendIntervalMs });
     core.broadcastBytes(message, message.length <= VOTE_LANE_SIZE_BYTES ? "vote" : "bulk");
     const own = decodeBundle(core.hasher, core.membership.digest, encoded);
-    core.pool.add(own, core.monotonicMs, false);
+    core.keepBundle(own);
     return seq;
   }
 

@@ -351,16 +351,27 @@ export class Core {
     this.instance.values.set(digestKey, encoded);
     for (const reference of value.bundles) {
       const key = toByteString(reference.digest);
-      if (this.pool.get(key) === undefined) this.wanted.add(key);
+      if (this.instance.bodies.has(key)) continue;
+      const pooled = this.pool.get(key);
+      if (pooled === undefined) this.wanted.add(key);
+      else this.instance.bodies.set(key, pooled);
     }
     return { value, digest, digestKey };
+  }
+
+  /** Keeps a bundle for the value at hand that names it, and for values to come. */
+  keepBundle(bundle: Bundle): boolean {
+    const key = toByteString(bundle.digest);
+    const named = this.wanted.delete(key);
+    if (named) this.instance.bodies.set(key, bundle);
+    return this.pool.add(bundle, this.monotonicMs) || named;
   }
 
   /** The bodies that a value names, in its order, or undefined while one is missing. */
   bodiesOf(value: Value): Bundle[] | undefined {
     const bundles: Bundle[] = [];
     for (const reference of value.bundles) {
-      const bundle = this.pool.get(toByteString(reference.digest));
+      const bundle = this.instance.bodies.get(toByteString(reference.digest));
       if (bundle === undefined) return undefined;
       bundles.push(bundle);
     }

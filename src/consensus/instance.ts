@@ -2,6 +2,7 @@
  * The instance in progress: proposals and votes by ballot, and what this member itself has done in it.
  */
 import { toByteString } from "../base/bytes.ts";
+import type { Bundle } from "./bundle.ts";
 import type { AcceptSignature, MemberSignature, Message } from "./messages.ts";
 import type { Value } from "./value.ts";
 
@@ -101,6 +102,11 @@ export class Instance {
   readonly #ballots = new Map<number, Ballot>();
   /** Encoded values by digest, from proposals, from peers or from the log. */
   readonly values = new Map<string, Uint8Array>();
+  /**
+   * Bodies that those values name, by digest. Held here, because the pool forgets: an origin that starts anew
+   * gives up its old bundles, and an accepted value must stay complete whatever its origin does.
+   */
+  readonly bodies = new Map<string, Bundle>();
   /** Highest regency in which this member has sent WRITE. */
   writtenIn = 0;
   /** Regency in which this member has proposed. */

@@ -228,8 +228,7 @@ function restoreClaims(core: Core, content: LogContent): void {
     core.keepValue(body.value);
     core.instance.bodyLogged = digestKey;
     for (const encoded of body.bundles) {
-      const bundle = decodeBundle(core.hasher, core.membership.digest, encoded);
-      core.pool.add(bundle, core.monotonicMs, true);
+      core.keepBundle(decodeBundle(core.hasher, core.membership.digest, encoded));
     }
   }
 }

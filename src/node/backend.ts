@@ -31,6 +31,8 @@ export interface ReplicaBackendOptions {
   readonly requestTimeoutMs: number;
   readonly maxPendingRequests: number;
   readonly readMode: "fenced" | "ordered";
+  /** Whether so much waits for the disk that no further request should be taken. */
+  readonly overloaded: () => boolean;
   /** Told of every request that got no agreement. */
   readonly requestFailed: (count: number) => void;
 }
@@ -119,7 +121,8 @@ export class ReplicaBackend implements Backend {
 
   /** Takes the request in, or refuses it in a turn of its own; undefined when it was refused. */
   #add(done: (answer: Answer) => void): number | undefined {
-    const refusal = this.#stopped ? "stopped" : this.#pending.full ? "tooManyRequests" : undefined;
+    const full = this.#pending.full || this.#options.overloaded();
+    const refusal = this.#stopped ? "stopped" : full ? "tooManyRequests" : undefined;
     if (refusal !== undefined) {
       queueMicrotask(() => done(refusal));
       return undefined;

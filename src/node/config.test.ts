@@ -35,7 +35,7 @@ test("a good config gets defaults and absolute file names", () => {
   assert.equal(config.dataDir, "/etc/kmmr/data");
   assert.equal(config.client.certFile, "/etc/kmmr/client.crt");
   assert.equal(config.peer.keyFile, "/etc/kmmr/peer.key");
-  assert.deepEqual(config.client.listen, ["https://127.0.0.1:2379"]);
+  assert.equal(config.client.listen, "https://127.0.0.1:2379");
   assert.equal(config.readMode, "fenced");
   assert.equal(config.limits.requestTimeoutMs, 7000);
   assert.equal(config.limits.quotaBytes, 2 * 1024 ** 3);
@@ -45,14 +45,15 @@ test("a good config gets defaults and absolute file names", () => {
 test("sizes, lists of addresses and plain clients are read", () => {
   const text = GOOD.replace(
     /client:[\s\S]*peer:/,
-    "client:\n  listen: [http://127.0.0.1:1, 'http://[::1]:2']\npeer:",
+    "client:\n  listen: 'http://[::1]:2'\n  advertise: [http://127.0.0.1:1, 'http://[::1]:2']\npeer:",
   );
   const config = parseConfig(
     `${text}\nlimits: { quotaBytes: 8GiB }\nmetrics: { listen: 'http://127.0.0.1:2381' }`,
     "c",
   );
   assert.equal(config.limits.quotaBytes, 8 * 1024 ** 3);
-  assert.deepEqual(config.client.listen, ["http://127.0.0.1:1", "http://[::1]:2"]);
+  assert.equal(config.client.listen, "http://[::1]:2");
+  assert.deepEqual(config.client.advertise, ["http://127.0.0.1:1", "http://[::1]:2"]);
   assert.equal(config.metrics.listen, "http://127.0.0.1:2381");
 });
 

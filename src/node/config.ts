@@ -44,9 +44,9 @@ const endpoints = z
   .transform((value) => (Array.isArray(value) ? value : [value]));
 
 const clientSchema = z.strictObject({
-  /** Where etcd clients connect: one address or several. */
-  listen: endpoints,
-  /** What other masters and clients are told; the same as `listen` when left out. */
+  /** Where etcd clients connect. */
+  listen: endpoint,
+  /** What clients are told to connect to; the same as `listen` when left out. */
   advertise: endpoints.optional(),
   certFile: file.optional(),
   keyFile: file.optional(),
@@ -171,11 +171,7 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
 function crossProblems(config: Config): Problem[] {
   const problems: Problem[] = [];
   const client = config.client;
-  const schemes = new Set(client.listen.map((text) => parseEndpoint(text)!.tls));
-  if (schemes.size > 1) {
-    problems.push({ path: ["client", "listen"], text: "all addresses must have the same scheme" });
-  }
-  if (schemes.has(true)) {
+  if (parseEndpoint(client.listen)!.tls) {
     for (const key of ["certFile", "keyFile"] as const) {
       if (client[key] === undefined)
         problems.push({ path: ["client", key], text: "is missing: https needs it" });

@@ -1,5 +1,5 @@
 /**
- * Figures of this process for Prometheus. Names are etcd's where the meaning is the same, so that its boards
+ * Figures of agreement, log and process for Prometheus; the door adds its own to the same registry. Names are etcd's where the meaning is the same, so that its boards
  * and alerts go on working; what only KmMR has starts with kmmr_.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
@@ -7,19 +7,15 @@ import type { TraceEvent } from "../replica/contract.ts";
 
 /** What is asked of the process when Prometheus scrapes: nothing of it is kept up to date in between. */
 export interface MetricsSource {
-  readonly version: string;
-  readonly memberId: bigint;
+  /** Names of the members, by index. */
   readonly members: readonly string[];
-  isLeader(): boolean;
-  hasLeader(): boolean;
   serving(): boolean;
   regency(): number;
   lastDecided(): number;
   lastExecuted(): number;
-  revision(): number;
   pending(): number;
-  databaseSize(): { readonly total: number; readonly inUse: number };
-  readonly quotaBytes: number;
+  /** Bytes of records that are not durable yet. */
+  logBufferedBytes(): number;
 }
 
 /** etcd's buckets of the log sync: 1 ms doubling to 8 s, and three finer ones for fast disks. */
@@ -78,9 +74,6 @@ export class Metrics {
 
   #gauges(source: MetricsSource): void {
     const flag = (value: boolean) => (value ? 1 : 0);
-    this.#gauge("etcd_server_has_leader", "1 when a leader is known.", () => flag(source.hasLeader()));
-    this.#gauge("etcd_server_is_leader", "1 when this master leads.", () => flag(source.isLeader()));
-    this.#gauge("etcd_server_is_learner", "Always 0: this master has a vote.", () => 0);
     this.#gauge("etcd_server_proposals_committed_total", "Last decided instance.", () =>
       source.lastDecided(),
     );
@@ -88,32 +81,11 @@ export class Metrics {
       source.lastExecuted(),
     );
     this.#gauge("etcd_server_proposals_pending", "Requests that wait for agreement.", () => source.pending());
-    this.#gauge("etcd_server_quota_backend_bytes", "Largest size of the database.", () => source.quotaBytes);
-    this.#gauge(
-      "etcd_mvcc_db_total_size_in_bytes",
-      "Size of the database file.",
-      () => source.databaseSize().total,
-    );
-    this.#gauge(
-      "etcd_mvcc_db_total_size_in_use_in_bytes",
-      "Size of what is in use in the database file.",
-      () => source.databaseSize().inUse,
-    );
-    this.#gauge("etcd_debugging_mvcc_current_revision", "Revision of the store.", () => source.revision());
     this.#gauge("kmmr_regency", "Number of the present leader's regency.", () => source.regency());
+    this.#gauge("kmmr_log_buffered_bytes", "Bytes of the log that are not durable yet.", () =>
+      source.logBufferedBytes(),
+    );
     this.#gauge("kmmr_serving", "1 when this master answers clients.", () => flag(source.serving()));
-    new Gauge({
-      name: "etcd_server_version",
-      help: "Always 1: the version is in the label.",
-      labelNames: ["server_version"],
-      registers: [this.registry],
-    }).set({ server_version: source.version }, 1);
-    new Gauge({
-      name: "etcd_server_id",
-      help: "Always 1: the member id is in the label.",
-      labelNames: ["server_id"],
-      registers: [this.registry],
-    }).set({ server_id: source.memberId.toString(16) }, 1);
   }
 
   /** Counts what happened inside the replica. */

@@ -41,7 +41,7 @@ export class Dispatcher {
       refuse(stream, { code: GrpcCode.internal, message: `malformed grpc-timeout: "${timeout}"` });
       return;
     }
-    const requireLeader = headers["hasleader"] === "true";
+    const requireLeader = headers.hasleader === "true";
     if (requireLeader) {
       const missing = this.#leaderMissing();
       if (missing !== undefined) {

@@ -30,8 +30,7 @@ export class TxnTooDeepError extends Error {
 
 /** The number, or the nearest one from 0 to 2^53-1. */
 function natural(value: number): number {
-  if (value <= 0) return 0;
-  return value > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : value;
+  return value <= 0 ? 0 : Math.min(value, Number.MAX_SAFE_INTEGER);
 }
 
 export function readRangeRequest(reader: ProtoReader, end: number): RangeRequest {
@@ -202,7 +201,7 @@ export function readTxnRequest(reader: ProtoReader, end: number, depth = 0): Txn
   return { compare, success, failure };
 }
 
-/** What etcd does with an operation of no kind: the same as with a range without a key, but not found. */
+/** An operation of no kind that we know; etcd answers it with "key not found". */
 export class EmptyRequestOpError extends Error {
   override name = "EmptyRequestOpError";
 }

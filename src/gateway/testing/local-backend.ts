@@ -127,7 +127,7 @@ export class LocalBackend implements Backend {
       for (const { done } of queue) done(failWith);
     } else if (queue.length > 0) {
       const results = this.execute(...queue.map(({ operation }) => operation));
-      queue.forEach(({ done }, i) => done(results[i]!));
+      for (const [i, { done }] of queue.entries()) done(results[i]!);
     }
     for (const done of fences) done(failWith);
   }
