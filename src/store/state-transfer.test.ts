@@ -266,7 +266,7 @@ test("a transfer goes on after a break, and a crash leaves the old state or the 
 test("the checkpoint before is served until the next is done", () => {
   const source = grownStore(12, 900);
   const { root } = checkpointOf(source, 1);
-  grow(source, 13, 200);
+  grow(source, 13, 1500);
   execute(source, source.timeMs, [op.compact(source.revision - 10)]);
   source.captureCheckpoint(2, NO_EXTRA);
   let steps = 0;
