@@ -74,11 +74,11 @@ describe("genesis", () => {
     );
     assert.deepEqual(
       problemsOf((d) => {
-        d.members[1]["publicKey"] = "abc";
-        d.members[2]["peerPort"] = 0;
-        d.members[3]!["clientUrls"] = ["nonsense"];
-        d["clusterId"] = "0000000000000000";
-        d["extra"] = 1;
+        d.members[1].publicKey = "abc";
+        d.members[2].peerPort = 0;
+        d.members[3]!.clientUrls = ["nonsense"];
+        d.clusterId = "0000000000000000";
+        d.extra = 1;
       }),
       [
         "clusterId: must be from 1 to 2^63-1",
@@ -89,15 +89,15 @@ describe("genesis", () => {
       ],
     );
     assert.match(problemsOf((d) => d.members.pop())[0]!, /^members: 3 members tolerate no Byzantine one/);
-    assert.match(problemsOf((d) => (d["format"] = "x"))[0]!, /^format: must be "kmmr-genesis\/1"/);
+    assert.match(problemsOf((d) => (d.format = "x"))[0]!, /^format: must be "kmmr-genesis\/1"/);
     assert.match(
-      problemsOf((d) => (d.members[1]["publicKey"] = d.members[0]["publicKey"]))[0]!,
+      problemsOf((d) => (d.members[1].publicKey = d.members[0].publicKey))[0]!,
       /^members: two members have the same public key/,
     );
     assert.deepEqual(
       problemsOf((d) => {
-        d.members[1]["tlsKeyFingerprint"] = d.members[0]["tlsKeyFingerprint"];
-        d.members[2]["peerPort"] = d.members[3]!["peerPort"];
+        d.members[1].tlsKeyFingerprint = d.members[0].tlsKeyFingerprint;
+        d.members[2].peerPort = d.members[3]!.peerPort;
       }),
       ["members: m1 and m2 have the same tlsKeyFingerprint", "members: m3 and m4 have the same peer address"],
     );
