@@ -13,7 +13,7 @@ import { plants } from "./plant.ts";
 import { type Difference, Runner } from "./runner.ts";
 import { shrink } from "./shrink.ts";
 import { Side } from "./side.ts";
-import { type RunningStore, startStore } from "./store.ts";
+import { type RunningStore, type StoreKind, startStore } from "./store.ts";
 
 interface Options {
   readonly operations: number;
@@ -29,15 +29,15 @@ interface Options {
 }
 
 interface StoreName {
-  readonly kind: "etcd" | "kmmr";
+  readonly kind: StoreKind;
   readonly members: number;
 }
 
 function parseStore(text: string): StoreName {
   const [kind, members = kind === "kmmr" ? "4" : "1"] = text.split(":");
-  if ((kind !== "etcd" && kind !== "kmmr") || !/^[1-9]\d?$/.test(members)) {
+  if ((kind !== "etcd" && kind !== "kmmr" && kind !== "door") || !/^[1-9]\d?$/.test(members)) {
     throw new InvalidArgumentError(
-      "write etcd, kmmr, or one of them with a number of members, such as etcd:3",
+      "write etcd, kmmr, door, or one of them with a number of members, such as etcd:3",
     );
   }
   return { kind, members: Number(members) };

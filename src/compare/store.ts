@@ -36,9 +36,19 @@ export interface StoreOptions {
 const startTimeoutMs = 60_000;
 const stopTimeoutMs = 10_000;
 
+/** "door" is KmMR's door over a store in memory, one process without agreement: to compare these two alone. */
+export type StoreKind = "etcd" | "kmmr" | "door";
+
 /** Starts the store of that kind. @throws StoreStartError */
-export function startStore(kind: "etcd" | "kmmr", options: StoreOptions): Promise<RunningStore> {
-  return kind === "etcd" ? startEtcd(options) : startKmmr(options);
+export function startStore(kind: StoreKind, options: StoreOptions): Promise<RunningStore> {
+  switch (kind) {
+    case "etcd":
+      return startEtcd(options);
+    case "kmmr":
+      return startKmmr(options);
+    case "door":
+      return startDoor();
+  }
 }
 
 /** Free ports of the loopback interface; others may take them before they are used, which is rare. */
@@ -89,6 +99,22 @@ async function startEtcd(options: StoreOptions): Promise<RunningStore> {
     tls: undefined,
     directory,
     stop: (keepDirectory = false) => stopAll(children, directory, keepDirectory),
+  };
+  await waitUntilServing(store);
+  return store;
+}
+
+async function startDoor(): Promise<RunningStore> {
+  const directory = mkdtempSync(join(tmpdir(), "kmmr-compare-door-"));
+  const [port] = await freePorts(1);
+  const program = fileURLToPath(new URL("../gateway/testing/try-gateway.ts", import.meta.url));
+  const child = spawnLogged(join(directory, "door.log"), process.execPath, [program, String(port)]);
+  const store: RunningStore = {
+    name: "door",
+    endpoints: [`http://127.0.0.1:${port}`],
+    tls: undefined,
+    directory,
+    stop: (keepDirectory = false) => stopAll([child], directory, keepDirectory),
   };
   await waitUntilServing(store);
   return store;
