@@ -19,6 +19,7 @@ const CHECKS: readonly (readonly string[])[] = [
   ["tsc", "-p", "tsconfig.json", "--noEmit"],
   ["tsc", "-p", "tsconfig.pure.json", "--noEmit"],
   ["tsc", "-p", "scripts/tsconfig.json"],
+  ["tsc", "-p", "conformance/tsconfig.json"],
   ["biome", "check", "."],
 ];
 
