@@ -13,7 +13,7 @@ import { WatchStream } from "./watch-stream.ts";
 import type { Watcher } from "./watcher.ts";
 
 /** Events read from the store at a time; fewer when they are large. */
-const SLICE_EVENTS_MAX = 1024;
+const SLICE_EVENTS_MAX = 256;
 const SLICE_EVENTS_MIN = 16;
 /** Bytes that a slice should not exceed by much. */
 const SLICE_SIZE_BYTES = 4 * 1024 * 1024;
@@ -41,7 +41,7 @@ export class WatchHub {
   readonly #touchedStreams: WatchStream[] = [];
   /** Synced watchers have every event up to here. */
   #delivered: number;
-  #sliceEvents = SLICE_EVENTS_MAX;
+  #sliceEvents = SLICE_EVENTS_MIN;
   #pumpScheduled = false;
   #catchUpScheduled = false;
   /** Alternates between the watcher that is furthest behind and the nearest. */
@@ -286,8 +286,11 @@ export class WatchHub {
     let sizeBytes = 0;
     for (const { kv } of events) sizeBytes += kv.value.length;
     const full = events.length >= this.#sliceEvents;
-    if (sizeBytes > SLICE_SIZE_BYTES) this.#sliceEvents = Math.max(SLICE_EVENTS_MIN, this.#sliceEvents >> 1);
-    else if (full) this.#sliceEvents = Math.min(SLICE_EVENTS_MAX, this.#sliceEvents << 1);
+    if (sizeBytes > SLICE_SIZE_BYTES) {
+      const fitting = Math.floor((events.length * SLICE_SIZE_BYTES) / sizeBytes);
+      this.#sliceEvents = Math.max(SLICE_EVENTS_MIN, fitting);
+    } else if (full && sizeBytes * 2 <= SLICE_SIZE_BYTES)
+      this.#sliceEvents = Math.min(SLICE_EVENTS_MAX, this.#sliceEvents << 1);
     return {
       events: events.map((event) => new SharedEvent(event)),
       to: full ? events.at(-1)!.kv.modRevision : to,
