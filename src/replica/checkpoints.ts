@@ -164,10 +164,17 @@ export class Checkpoints {
     this.#cut(keepFrom);
   }
 
-  /** A stable checkpoint taken over from others, with the state behind it. */
+  /** After recovery from the own log. */
   adopted(): void {
+    this.#previousStable = this.#host.core.history.first - 1;
+  }
+
+  /** A stable checkpoint was taken over from others, with the state behind it. */
+  restart(): void {
     this.#computing = 0;
     this.#roots.clear();
+    this.#sinceInstances = 0;
+    this.#sinceBytes = 0;
     this.#previousStable = this.#host.core.checkpoint?.cid ?? 0;
   }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { toHex } from "../base/bytes.ts";
+import type { Operation } from "../store/types.ts";
 import { put, TestCluster } from "./testing/cluster.ts";
 
 function executionHashes(cluster: TestCluster, member: number): Map<number, string> {
@@ -110,4 +111,57 @@ test("checkpoints become stable and cut the log", () => {
   const stable = cluster.traces.filter(({ event }) => event.kind === "checkpoint" && event.stable);
   assert.ok(stable.length >= 4 * 4, `${stable.length} stable checkpoints`);
   for (const { log } of cluster.nodes) assert.ok(log.length < 80, `${log.length} records`);
+});
+
+function runWrites(cluster: TestCluster, count: number, origins: readonly number[]): void {
+  for (let i = 0; i < count; i++) {
+    cluster.submit(origins[i % origins.length]!, put(`k${i % 11}`, `${i}`));
+    cluster.run(4);
+  }
+  cluster.run(100);
+}
+
+test("a member whose log no longer reaches the others' takes a certified state", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 8 });
+  cluster.run(50);
+  cluster.kill(3);
+  runWrites(cluster, 100, [0, 1, 2]);
+  cluster.start(3);
+  runWrites(cluster, 20, [0, 1, 2, 3]);
+  cluster.run(2000);
+  assert.equal(cluster.nodes[3]!.replica.store.revision, 121);
+  assert.ok(cluster.traces.some(({ member, event }) => member === 3 && event.kind === "transfer"));
+  assertSameExecution(cluster, [0, 1, 2, 3]);
+  assert.deepEqual(misbehaviour(cluster), []);
+});
+
+test("a member that lost its disk comes back without voting on what it may have promised", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 8 });
+  cluster.run(50);
+  runWrites(cluster, 50, [0, 1, 2, 3]);
+  cluster.kill(2);
+  runWrites(cluster, 10, [0, 1, 3]);
+  cluster.start(2, "lost");
+  runWrites(cluster, 30, [0, 1, 3]);
+  cluster.run(2000);
+  assert.equal(cluster.nodes[2]!.replica.store.revision, 91);
+  assert.equal(cluster.nodes[2]!.replica.serving, true);
+  assertSameExecution(cluster, [0, 1, 2, 3]);
+  assert.deepEqual(misbehaviour(cluster), []);
+});
+
+test("a member whose execution differs stops serving and repairs itself from the others", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 8 });
+  cluster.run(50);
+  runWrites(cluster, 20, [0, 1, 2, 3]);
+  const wrong = cluster.nodes[1]!.replica.store;
+  wrong.beginBatch(wrong.timeMs);
+  wrong.execute(put("k3", "flipped") as Operation);
+  wrong.endBatch();
+  runWrites(cluster, 60, [0, 2, 3]);
+  cluster.run(2000);
+  assert.ok(cluster.traces.some(({ member, event }) => member === 1 && event.kind === "diverged"));
+  const states = cluster.nodes.map(({ replica }) => replica.store.revision);
+  assert.deepEqual(states, [81, 81, 81, 81]);
+  assert.equal(cluster.nodes[1]!.replica.serving, true);
 });

@@ -10,6 +10,7 @@ import type { DecidedEntry } from "../consensus/decision-history.ts";
 import type { Membership } from "../consensus/membership.ts";
 import { decodeMessage, MAX_OPERATIONS_PER_BUNDLE, type Message } from "../consensus/messages.ts";
 import { type ConsensusOptions, DEFAULT_OPTIONS } from "../consensus/options.ts";
+import { OriginTable } from "../consensus/origin-table.ts";
 import {
   type AppliedPosition,
   announceStart,
@@ -132,6 +133,11 @@ export class Replica {
       lastExecuted: () => this.#lastExecuted,
       started: (cid) => this.#trace({ kind: "transfer", cid, phase: "start" }),
       failed: (cid) => this.#trace({ kind: "transfer", cid, phase: "failed" }),
+      putPosition: (store, encoded) => {
+        const w = new Writer(encoded.length + 32).bytes(encoded);
+        // A checkpoint has just been taken behind this instance: the counters begin anew.
+        store.setMeta(POSITION_NAME, w.u53(0).u53(0).finish());
+      },
       installed: (position) => this.#onStateInstalled(position),
     });
     this.#recover(config.recovery);
@@ -523,16 +529,37 @@ export class Replica {
     this.#checkpoints.adopted();
   }
 
+  /** Decided instances behind a state that was installed, to be executed on it. */
+  #decidedAfter(position: AppliedPosition): Executable[] {
+    const core = this.#core;
+    const table = new OriginTable(core.membership.n);
+    table.read(new Reader(position.table));
+    const executables: Executable[] = [];
+    for (let cid = position.cid + 1; cid <= core.lastDecided; cid++) {
+      const entry = core.history.get(cid);
+      if (entry === undefined) {
+        // The history begins later than this state ends: only a newer state helps.
+        this.#stateSync.repair(cid);
+        return [];
+      }
+      table.advance(entry.value.bundles);
+      const w = new Writer(64);
+      table.write(w);
+      executables.push({ entry, table: w.finish() });
+    }
+    return executables;
+  }
+
   #onStateInstalled(position: AppliedPosition): void {
     const core = this.#core;
     this.#lastExecuted = position.cid;
     this.#executionHash = position.executionHash;
     this.#executions.clear();
-    this.#decided = this.#decided.filter(({ entry }) => entry.cid > position.cid);
+    this.#decided = this.#decidedAfter(position);
     this.#diverged = false;
     this.#caughtUp = false;
     this.#catchUpFence = 0;
-    this.#checkpoints.adopted();
+    this.#checkpoints.restart();
     // What the transferred state may have executed can no longer be answered.
     for (const [seq, ids] of this.#inBundles) {
       if (!core.table.isPast(core.self, core.incarnation, seq)) continue;

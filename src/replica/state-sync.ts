@@ -1,10 +1,28 @@
 /**
- * State transfer: a member whose log no longer reaches the others' takes a certified checkpoint from them.
+ * State transfer: a member whose log no longer reaches the others', or whose state turned out wrong, takes a
+ * certified checkpoint from them. Parts are asked of several members in turn, checked one by one against the
+ * certified root (store/state-transfer.ts), and kept over a break; what the own state has already is not
+ * asked for.
  */
+import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import type { Core } from "../consensus/core.ts";
 import type { CheckpointCertificate, DecisionCertificate, Message } from "../consensus/messages.ts";
-import type { AppliedPosition } from "../consensus/recovery.ts";
+import { type AppliedPosition, decodeAppliedPosition } from "../consensus/recovery.ts";
+import { StateInstaller, TransferError, type TransferRequest } from "../store/state-transfer.ts";
 import type { Store } from "../store/store.ts";
+
+/** Requests under way at once. */
+const REQUESTS_MAX = 8;
+/** An unanswered request goes to another member after this long. */
+const ANSWER_TIMEOUT_MS = 500;
+/** Bytes of state in one reply. */
+const PART_SIZE_BYTES = 256 << 10;
+/** A member that needs a state asks for a certificate this often. */
+const CERTIFICATE_INTERVAL_MS = 500;
+/** A transfer without progress for this long is given up; the next certificate starts another. */
+const STALL_MS = 10_000;
+
+const KINDS = ["manifest", "groupLeaves", "chunkPart"] as const;
 
 export interface StateSyncHost {
   readonly core: Core;
@@ -12,25 +30,270 @@ export interface StateSyncHost {
   lastExecuted(): number;
   started(cid: number): void;
   failed(cid: number): void;
+  /** Puts the replica's own position into the unit that switches the state over. */
+  putPosition(store: Store, encoded: Uint8Array): void;
   installed(position: AppliedPosition): void;
+}
+
+interface Asked {
+  readonly member: number;
+  readonly atMs: number;
+}
+
+interface Transfer {
+  readonly certificate: CheckpointCertificate;
+  readonly decision: DecisionCertificate;
+  readonly installer: StateInstaller;
+  /** Requests under way, by their bytes in hexadecimal. */
+  readonly asked: Map<string, Asked>;
+  /** Members that said that they do not have this checkpoint (any more), or lied about it. */
+  readonly useless: Set<number>;
+  progressAtMs: number;
 }
 
 export class StateSync {
   readonly #host: StateSyncHost;
+  #transfer: Transfer | undefined;
+  /** Instance of the divergence that only a transferred state mends; 0 for none. */
+  #repairFrom = 0;
+  #turn = 0;
+  #certificateAskedAtMs = 0;
 
   constructor(host: StateSyncHost) {
     this.#host = host;
   }
 
+  /** Whether the local state is being replaced, so that nothing may be executed or answered. */
   get active(): boolean {
-    return false;
+    return this.#transfer !== undefined || this.#repairFrom > 0;
   }
 
-  repair(_cid: number): void {}
-  tick(): void {}
-  onCertificate(_from: number, _certificate: CheckpointCertificate, _decision: DecisionCertificate): void {
-    void this.#host;
+  /** The own state is wrong since about this instance: take a later one from the others. */
+  repair(cid: number): void {
+    this.#repairFrom = Math.max(cid, 1);
   }
-  onRequest(_from: number, _message: Extract<Message, { type: "stateRequest" }>): void {}
-  onReply(_from: number, _message: Extract<Message, { type: "stateReply" }>): void {}
+
+  tick(): void {
+    const { core } = this.#host;
+    if (this.#transfer !== undefined) {
+      this.#advance();
+      return;
+    }
+    if (this.#repairFrom === 0 || core.monotonicMs - this.#certificateAskedAtMs < CERTIFICATE_INTERVAL_MS) {
+      return;
+    }
+    this.#certificateAskedAtMs = core.monotonicMs;
+    // Asking for the first decision makes members answer with their newest checkpoint.
+    core.broadcast({ type: "decisionsRequest", from: 1 });
+  }
+
+  /** A member shows a stable checkpoint: the own log does not reach far enough, or the own state is wrong. */
+  onCertificate(from: number, certificate: CheckpointCertificate, decision: DecisionCertificate): void {
+    const { core } = this.#host;
+    if (certificate.cid <= this.#host.lastExecuted() && certificate.cid < Math.max(this.#repairFrom, 1))
+      return;
+    if (this.#repairFrom === 0 && certificate.cid <= core.lastDecided) return;
+    if (this.#transfer !== undefined && certificate.cid <= this.#transfer.certificate.cid) return;
+    const sound =
+      decision.cid === certificate.cid &&
+      core.checker.checkpoint(certificate) &&
+      core.checker.decision(decision);
+    if (!sound) {
+      core.misbehaviour(from, "checkpoint certificate that is none");
+      return;
+    }
+    this.#host.started(certificate.cid);
+    this.#transfer = {
+      certificate,
+      decision,
+      installer: new StateInstaller(this.#host.store, certificate.root),
+      asked: new Map(),
+      useless: new Set(),
+      progressAtMs: core.monotonicMs,
+    };
+    this.#advance();
+  }
+
+  // ---- serving
+
+  onRequest(from: number, message: Extract<Message, { type: "stateRequest" }>): void {
+    const { core, store } = this.#host;
+    const request = decodeRequest(message.request);
+    if (request === undefined) {
+      core.misbehaviour(from, "state request that is none");
+      return;
+    }
+    const own = store.checkpoint();
+    // An empty reply says: not this checkpoint (any more); ask another member or for a newer one.
+    const reply =
+      own === undefined || own.cid !== message.cid || this.active ? undefined : this.#read(request);
+    core.send(
+      from,
+      { type: "stateReply", cid: message.cid, request: message.request, reply: reply ?? new Uint8Array(0) },
+      "bulk",
+    );
+    if (reply === undefined && core.checkpoint !== undefined && core.checkpoint.cid > message.cid) {
+      this.#offerNewer(from);
+    }
+  }
+
+  #offerNewer(to: number): void {
+    const { core } = this.#host;
+    const { checkpoint: certificate, checkpointDecision: decision } = core;
+    if (certificate === undefined || decision === undefined || !core.mayAnswer("checkpoint", to)) return;
+    core.send(to, { type: "checkpointCertificate", certificate, decision });
+  }
+
+  #read(request: TransferRequest): Uint8Array | undefined {
+    const { store } = this.#host;
+    switch (request.type) {
+      case "manifest":
+        return store.manifest();
+      case "groupLeaves":
+        return store.groupLeaves(request.group);
+      case "chunkPart":
+        return store.chunkPart(request.chunk, request.offsetBytes, PART_SIZE_BYTES);
+    }
+  }
+
+  // ---- fetching
+
+  onReply(from: number, message: Extract<Message, { type: "stateReply" }>): void {
+    const transfer = this.#transfer;
+    const { core } = this.#host;
+    if (transfer === undefined || message.cid !== transfer.certificate.cid) return;
+    const key = keyOf(message.request);
+    const request = decodeRequest(message.request);
+    if (transfer.asked.get(key)?.member !== from || request === undefined) return;
+    transfer.asked.delete(key);
+    if (message.reply.length === 0) {
+      transfer.useless.add(from);
+    } else {
+      try {
+        this.#take(transfer.installer, request, message.reply);
+        transfer.progressAtMs = core.monotonicMs;
+      } catch (error) {
+        if (!(error instanceof TransferError)) throw error;
+        transfer.useless.add(from);
+        core.misbehaviour(from, `state transfer: ${error.message}`);
+      }
+    }
+    this.#advance();
+  }
+
+  #take(installer: StateInstaller, request: TransferRequest, reply: Uint8Array): void {
+    switch (request.type) {
+      case "manifest":
+        installer.addManifest(reply);
+        break;
+      case "groupLeaves":
+        installer.addGroupLeaves(request.group, reply);
+        break;
+      case "chunkPart":
+        installer.addChunkPart(request.chunk, request.offsetBytes, reply);
+        break;
+    }
+  }
+
+  #advance(): void {
+    const transfer = this.#transfer;
+    if (transfer === undefined) return;
+    const { core } = this.#host;
+    const { installer, asked, certificate } = transfer;
+    if (installer.isComplete) {
+      this.#finish(transfer);
+      return;
+    }
+    if (core.monotonicMs - transfer.progressAtMs > STALL_MS) {
+      this.#host.failed(certificate.cid);
+      this.#transfer = undefined;
+      // The state that was being replaced is still whole, but too old to go on from: ask again.
+      this.#repairFrom = Math.max(this.#repairFrom, this.#host.lastExecuted() + 1);
+      return;
+    }
+    for (const [key, { atMs, member }] of asked) {
+      if (core.monotonicMs - atMs < ANSWER_TIMEOUT_MS) continue;
+      asked.delete(key);
+      transfer.useless.add(member);
+    }
+    for (const request of installer.requests(REQUESTS_MAX)) {
+      const bytes = encodeRequest(request);
+      const key = keyOf(bytes);
+      if (asked.has(key)) continue;
+      const member = this.#nextMember(transfer);
+      asked.set(key, { member, atMs: core.monotonicMs });
+      core.send(member, { type: "stateRequest", cid: certificate.cid, request: bytes });
+    }
+  }
+
+  /** Members in turn; those that were of no use are asked again only when nobody else is left. */
+  #nextMember(transfer: Transfer): number {
+    const { membership, self } = this.#host.core;
+    if (transfer.useless.size >= membership.n - 1) transfer.useless.clear();
+    for (let i = 0; i < membership.n; i++) {
+      this.#turn = (this.#turn + 1) % membership.n;
+      if (this.#turn !== self && !transfer.useless.has(this.#turn)) break;
+    }
+    if (this.#turn === self) this.#turn = (this.#turn + 1) % membership.n;
+    return this.#turn;
+  }
+
+  #finish({ certificate, decision, installer }: Transfer): void {
+    const { core } = this.#host;
+    let encoded: Uint8Array = new Uint8Array(0);
+    const extra = installer.finish(certificate.cid, (store) => {
+      encoded = installer.extra;
+      this.#host.putPosition(store, encoded);
+    });
+    const position = decodeAppliedPosition(extra);
+    this.#transfer = undefined;
+    this.#repairFrom = 0;
+    core.checkpoint = certificate;
+    core.checkpointDecision = decision;
+    if (position.cid > core.lastDecided) {
+      core.lastDecided = position.cid;
+      core.lastDigest = position.digest;
+      core.lastTimestampMs = position.timestampMs;
+      core.table.read(new Reader(position.table));
+      core.pool.pruneAll();
+      core.history.reset(position.cid, decision);
+      for (const seq of core.outbox.keys()) {
+        if (core.table.isPast(core.self, core.incarnation, seq)) core.outbox.delete(seq);
+      }
+      core.nextInstance();
+      // The state stands for the decision; it must be known to the log before the next vote.
+      core.previousSequence = core.appendState();
+    }
+    this.#host.installed(position);
+  }
+}
+
+function keyOf(request: Uint8Array): string {
+  return request.join();
+}
+
+function encodeRequest(request: TransferRequest): Uint8Array {
+  const w = new Writer(32).u8(KINDS.indexOf(request.type));
+  if (request.type === "groupLeaves") w.u53(request.group);
+  if (request.type === "chunkPart") w.u53(request.chunk).u53(request.offsetBytes);
+  return w.finish();
+}
+
+function decodeRequest(bytes: Uint8Array): TransferRequest | undefined {
+  try {
+    const r = new Reader(bytes);
+    const type = KINDS[r.u8()];
+    if (type === undefined) return undefined;
+    const request: TransferRequest =
+      type === "manifest"
+        ? { type }
+        : type === "groupLeaves"
+          ? { type, group: r.u53() }
+          : { type, chunk: r.u53(), offsetBytes: r.u53() };
+    r.end();
+    return request;
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
 }

@@ -101,6 +101,12 @@ export class StateInstaller {
     return requests;
   }
 
+  /** The replica's own part of the certified state; known once the manifest is. */
+  get extra(): Uint8Array {
+    assert(this.#misc !== undefined, "the manifest is here");
+    return this.#misc.extra;
+  }
+
   /** Takes a manifest. Throws TransferError when it is not the one with our root. */
   addManifest(bytes: Uint8Array): void {
     if (this.#manifest !== undefined) return;
