@@ -140,6 +140,7 @@ export class Acceptor {
       message: (bytes) => onMessage(member, lane!, bytes),
       closed: (reason) => {
         if (lane !== undefined) onClosed(member, lane, connection, reason);
+        else if (reason !== "closed") this.#failedHandshakes++;
       },
     });
   }

@@ -84,10 +84,11 @@ export interface LinksStats {
   readonly refusedConnections: number;
   /** Incoming connections that have not proved a key yet. */
   readonly unprovenConnections: number;
+  /** Incoming connections that failed in TLS or with their hello. */
   readonly failedHandshakes: number;
   /** Connections with a key that is nobody's here, incoming or dialed. */
   readonly unknownKeys: number;
-  /** Connections ended for a frame that was too large or no hello. */
+  /** Links ended for a frame that was too large. */
   readonly malformedFrames: number;
   /** Messages larger than their lane takes: none of ours should be. */
   readonly oversizedMessages: number;
@@ -214,7 +215,7 @@ export class Links {
   }
 
   #closed(member: MemberIndex, lane: Lane, connection: Connection, reason: CloseReason): void {
-    if (reason === "malformed" || reason === "refused") this.#malformed++;
+    if (reason === "malformed") this.#malformed++;
     if (!this.#isClosed) this.#links.get(member)!.disconnect(lane, connection, reason);
   }
 
