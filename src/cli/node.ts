@@ -2,6 +2,7 @@
  * `kmmr node`: runs one master of the cluster until it is told to end.
  */
 import { rmSync } from "node:fs";
+import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { type Config, ConfigError, loadConfig } from "../node/config.ts";
 import { createLogger, type Logger } from "../node/logger.ts";
@@ -34,9 +35,9 @@ function configOf(options: NodeOptions): Config {
   }
 }
 
-async function openMember(config: Config, logger: Logger): Promise<Member> {
+async function openMember(config: Config, configFile: string, logger: Logger): Promise<Member> {
   try {
-    return await Member.open(config, logger);
+    return await Member.open(config, configFile, logger);
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandError(error.message, ExitCode.usage);
     if (error instanceof LogDamagedError) throw new CommandError(error.message, ExitCode.severe);
@@ -112,7 +113,7 @@ async function runNode(options: NodeOptions): Promise<void> {
     process.on("disconnect", endOrphaned);
     if (!process.connected) return endOrphaned();
   }
-  member = await openMember(config, logger);
+  member = await openMember(config, resolve(options.config), logger);
   member.onFatal((error) => {
     logger.error("this master cannot go on", { error: error instanceof Error ? error.stack : String(error) });
     process.exit(ExitCode.failure);

@@ -38,22 +38,13 @@ test("a good config gets defaults and absolute file names", () => {
   assert.equal(config.client.listen, "https://127.0.0.1:2379");
   assert.equal(config.readMode, "fenced");
   assert.equal(config.limits.requestTimeoutMs, 7000);
-  assert.equal(config.limits.quotaBytes, 2 * 1024 ** 3);
   assert.equal(config.log.level, "info");
 });
 
-test("sizes, lists of addresses and plain clients are read", () => {
-  const text = GOOD.replace(
-    /client:[\s\S]*peer:/,
-    "client:\n  listen: 'http://[::1]:2'\n  advertise: [http://127.0.0.1:1, 'http://[::1]:2']\npeer:",
-  );
-  const config = parseConfig(
-    `${text}\nlimits: { quotaBytes: 8GiB }\nmetrics: { listen: 'http://127.0.0.1:2381' }`,
-    "c",
-  );
-  assert.equal(config.limits.quotaBytes, 8 * 1024 ** 3);
+test("plain clients and a metrics listener are read", () => {
+  const text = GOOD.replace(/client:[\s\S]*peer:/, "client:\n  listen: 'http://[::1]:2'\npeer:");
+  const config = parseConfig(`${text}\nmetrics: { listen: 'http://127.0.0.1:2381' }`, "c");
   assert.equal(config.client.listen, "http://[::1]:2");
-  assert.deepEqual(config.client.advertise, ["http://127.0.0.1:1", "http://[::1]:2"]);
   assert.equal(config.metrics.listen, "http://127.0.0.1:2381");
 });
 
@@ -105,9 +96,9 @@ const TABLE: readonly (readonly [title: string, text: string, lines: readonly st
     ["8: client.certFile: has no meaning with http: write client.listen: https://..."],
   ],
   [
-    "a size that is none",
-    `${GOOD}\nlimits: { quotaBytes: 2 gigs }`,
-    ['16: limits.quotaBytes: "2 gigs" is not a size: write bytes, or 512MiB, or 2GiB'],
+    "a metrics address with TLS",
+    `${GOOD}\nmetrics: { listen: https://127.0.0.1:2381 }`,
+    ['16: metrics.listen: "https://127.0.0.1:2381" is not a plain address: write http://HOST:PORT'],
   ],
   [
     "a number out of bounds",

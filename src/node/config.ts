@@ -19,16 +19,6 @@ export class ConfigError extends Error {
   }
 }
 
-const SIZE_UNITS: Readonly<Record<string, number>> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
-
-/** Bytes as a number, or a text such as 512MiB or 2GiB. */
-const sizeBytes = z.union([z.number(), z.string()]).transform((value, context) => {
-  const match = /^(\d+)\s*(|KiB|MiB|GiB)$/.exec(String(value));
-  if (match !== null) return Number(match[1]) * SIZE_UNITS[match[2]!]!;
-  context.addIssue({ code: "custom", message: `"${value}" is not a size: write bytes, or 512MiB, or 2GiB` });
-  return z.NEVER;
-});
-
 const endpoint = z.string().refine((text) => parseEndpoint(text) !== undefined, {
   error: (issue) => `"${issue.input}" is not an address: write http://HOST:PORT or https://HOST:PORT`,
 });
@@ -39,15 +29,9 @@ const address = z.string().refine((text) => parseAddress(text) !== undefined, {
 
 const file = z.string().min(1, "must name a file");
 
-const endpoints = z
-  .union([endpoint, z.array(endpoint).min(1, "must hold at least one address")])
-  .transform((value) => (Array.isArray(value) ? value : [value]));
-
 const clientSchema = z.strictObject({
   /** Where etcd clients connect. */
   listen: endpoint,
-  /** What clients are told to connect to; the same as `listen` when left out. */
-  advertise: endpoints.optional(),
   certFile: file.optional(),
   keyFile: file.optional(),
   /** Certificate authority of the clients. */
@@ -68,8 +52,6 @@ const limitsSchema = z.strictObject({
   requestTimeoutMs: z.int().min(100).max(600_000).default(7_000),
   /** Requests that wait for agreement at one time; one more is answered "too many requests". */
   maxPendingRequests: z.int().min(1).max(1_000_000).default(16_384),
-  /** Size of the database above which only deletes are taken (etcd's quota-backend-bytes and its default). */
-  quotaBytes: sizeBytes.default(2 * 2 ** 30),
 });
 
 const logSchema = z.strictObject({
@@ -154,12 +136,6 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
       path: [...issue.path, key],
       text: `unknown key; ${suggestion(issue.path, key)}`,
     }));
-  }
-  if (issue.code === "invalid_union") {
-    // All branches say the same thing in their own words: the last one is the most detailed.
-    const branch = issue.errors.filter((errors) => errors.some((inner) => inner.code === "custom")).at(-1);
-    const inner = branch?.[0];
-    if (inner !== undefined) return [{ path: [...issue.path, ...inner.path], text: inner.message }];
   }
   if (issue.code === "invalid_type" && issue.input === undefined) {
     return [{ path: issue.path, text: "is missing" }];

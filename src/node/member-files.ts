@@ -1,0 +1,92 @@
+/**
+ * Everything that a member reads before it starts: genesis, identity and link keys, checked against each
+ * other. All problems become ConfigErrors, one line each.
+ */
+import { readFileSync } from "node:fs";
+import { equalBytes } from "../base/bytes.ts";
+import type { Membership } from "../consensus/membership.ts";
+import { certificateFingerprint } from "../transport/identity.ts";
+import type { LinkCredentials } from "../transport/tls.ts";
+import { type Config, ConfigError, readProblem } from "./config.ts";
+import { KeyError, type NodeHasher, NodeSigner } from "./crypto.ts";
+import { type Genesis, GenesisError, parseGenesis, toMembership } from "./genesis.ts";
+import { nearestName } from "./nearest-name.ts";
+
+/** What those files say. */
+export interface MemberFiles {
+  readonly genesis: Genesis;
+  readonly membership: Membership;
+  /** Index of this member. */
+  readonly self: number;
+  readonly signer: NodeSigner;
+  readonly linkCredentials: LinkCredentials;
+}
+
+function readText(key: string, fileName: string): string {
+  try {
+    return readFileSync(fileName, "utf8");
+  } catch (error) {
+    throw new ConfigError([`${key}: ${fileName}: ${readProblem(error)}`]);
+  }
+}
+
+/** Reads and checks all files that the config names; throws ConfigError. */
+export function readMemberFiles(config: Config, hasher: NodeHasher): MemberFiles {
+  const { genesis, membership } = readGenesis(config.genesisFile, hasher);
+  const names = genesis.members.map((member) => member.name);
+  const self = names.indexOf(config.name);
+  if (self < 0) {
+    const near = nearestName(config.name, names);
+    const hint = near === undefined ? `it names ${names.join(", ")}` : `did you mean "${near}"?`;
+    throw new ConfigError([`name: the genesis knows no member "${config.name}"; ${hint}`]);
+  }
+  const member = genesis.members[self]!;
+  const signer = readSigner(config.identityKeyFile);
+  if (!equalBytes(signer.publicKey, member.publicKey)) {
+    throw new ConfigError([
+      `identityKeyFile: ${config.identityKeyFile}: this is not the key that the genesis names for ${config.name}`,
+    ]);
+  }
+  return { genesis, membership, self, signer, linkCredentials: readLinkCredentials(config, member) };
+}
+
+function readGenesis(fileName: string, hasher: NodeHasher): { genesis: Genesis; membership: Membership } {
+  const text = readText("genesisFile", fileName);
+  try {
+    const genesis = parseGenesis(text);
+    return { genesis, membership: toMembership(genesis, hasher) };
+  } catch (error) {
+    if (!(error instanceof GenesisError)) throw error;
+    throw new ConfigError(error.problems.map((problem) => `${fileName}: ${problem}`));
+  }
+}
+
+function readSigner(fileName: string): NodeSigner {
+  try {
+    return new NodeSigner(readText("identityKeyFile", fileName));
+  } catch (error) {
+    if (!(error instanceof KeyError)) throw error;
+    throw new ConfigError([`identityKeyFile: ${fileName}: ${error.message}`]);
+  }
+}
+
+function readLinkCredentials(
+  config: Config,
+  member: { readonly name: string; readonly tlsKeyFingerprint: string },
+): LinkCredentials {
+  const { certFile, keyFile } = config.peer;
+  const cert = readText("peer.certFile", certFile);
+  const key = readText("peer.keyFile", keyFile);
+  let fingerprint: string;
+  try {
+    fingerprint = certificateFingerprint(cert);
+  } catch {
+    throw new ConfigError([`peer.certFile: ${certFile}: this is no certificate in PEM`]);
+  }
+  if (fingerprint !== member.tlsKeyFingerprint) {
+    throw new ConfigError([
+      `peer.certFile: ${certFile}: its key is not the one that the genesis names for ${member.name}`,
+    ]);
+  }
+  return { cert, key };
+}
