@@ -43,6 +43,11 @@ export interface Genesis {
   readonly members: readonly GenesisMember[];
   /** Ed25519, 32 bytes: signs changes of the membership. */
   readonly operatorPublicKey: Uint8Array;
+  /**
+   * Size of the data above which only deletes are taken; the store's default when left out. Agreed on here,
+   * because members with different ones would answer differently.
+   */
+  readonly quotaBytes?: number | undefined;
 }
 
 const FORMAT = "kmmr-genesis/1";
@@ -69,6 +74,10 @@ const schema = z.strictObject({
   format: z.literal(FORMAT, { error: `must be "${FORMAT}"; this program reads no other` }),
   clusterId: id,
   operatorPublicKey: key,
+  quotaBytes: z
+    .int()
+    .min(1024 * 1024, "must be at least 1 MiB")
+    .optional(),
   members: z.array(
     z.strictObject({
       name: z
@@ -99,10 +108,10 @@ export function parseGenesis(text: string): Genesis {
   }
   const result = schema.safeParse(document);
   if (!result.success) throw new GenesisError(result.error.issues.map(problemOf));
-  const { clusterId, operatorPublicKey, members } = result.data;
+  const { clusterId, operatorPublicKey, quotaBytes, members } = result.data;
   const problems = duplicates(members);
   if (problems.length > 0) throw new GenesisError(problems);
-  return { clusterId, operatorPublicKey, members };
+  return { clusterId, operatorPublicKey, quotaBytes, members };
 }
 
 /** Writes a genesis as JSON. `parseGenesis` gives the same back. */
@@ -120,6 +129,7 @@ export function formatGenesis(genesis: Genesis): string {
     format: FORMAT,
     clusterId: formatId(genesis.clusterId),
     operatorPublicKey: toHex(genesis.operatorPublicKey),
+    quotaBytes: genesis.quotaBytes,
     members,
   };
   return `${JSON.stringify(document, undefined, 2)}\n`;
