@@ -134,18 +134,14 @@ export function onBundle(core: Core, from: number, encoded: Uint8Array): boolean
   const bundle = decodeBundle(core.hasher, core.membership.digest, encoded);
   if (bundle.origin >= core.membership.n) return false;
   if (core.table.isPast(bundle.origin, bundle.incarnation, bundle.seq)) return false;
-  // The link proves who sent it; the signature counts where another member forwards the body.
-  if ((bundle.origin !== from || core.suspects.has(bundle.origin)) && !validBundle(core, bundle)) {
-    core.misbehaviour(from, "forwarded a bundle that its origin did not sign");
+  // The link proves who sent it; the signature counts where another member forwards the body. A bad one does
+  // not matter for a body that a correct member took from its origin and that a value is bound to.
+  const direct = bundle.origin === from && !core.suspects.has(from);
+  if (!direct && !core.validBundle(bundle) && !core.isEndorsed(toByteString(bundle.digest))) {
+    if (bundle.origin === from) core.misbehaviour(from, "bad signature on a bundle");
     return false;
   }
   return core.keepBundle(bundle);
-}
-
-/** Whether the origin signed this bundle. */
-export function validBundle(core: Core, bundle: Bundle): boolean {
-  const statement = core.bundleStatement(bundle.digest);
-  return core.checker.signedBy(bundle.origin, statement, bundle.signature);
 }
 
 /** Does what the state allows: propose, WRITE, ACCEPT, decide, and on to the next instance. */

@@ -89,6 +89,17 @@ export class BundlePool {
     }
   }
 
+  /** Drops the bundles of an origin that do not pass. */
+  keepOnly(origin: number, passes: (bundle: Bundle) => boolean): void {
+    const pool = this.#origins[origin]!;
+    for (const [seq, { bundle }] of pool.bySeq) {
+      if (passes(bundle)) continue;
+      pool.bySeq.delete(seq);
+      pool.sizeBytes -= bundle.encoded.length;
+      this.#byDigest.delete(toByteString(bundle.digest));
+    }
+  }
+
   /** Drops everything that is past, after the origin table jumped. */
   pruneAll(): void {
     for (let origin = 0; origin < this.#origins.length; origin++) {

@@ -4,7 +4,7 @@
  */
 import { equalBytes, toByteString } from "../base/bytes.ts";
 import { DecodeError } from "../base/codec.ts";
-import { adopt, signAccept, validBundle } from "./agreement.ts";
+import { adopt, signAccept } from "./agreement.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
 import type { DecidedInstance, Message } from "./messages.ts";
@@ -48,17 +48,9 @@ function askForInstance(core: Core): void {
 
 /** Digests of values that a vote, a decision or a proposal of the own is waiting for. */
 function wantedValues(core: Core): Set<string> {
-  const wanted = new Set<string>();
-  const binding = core.sync?.bindings.get(core.instance.cid);
-  if (binding !== undefined) wanted.add(binding.digestKey);
-  for (const ballot of core.instance.ballots()) {
-    const decided = ballot.accepts.winner(core.quorum);
-    if (decided !== undefined) wanted.add(decided.digestKey);
-    if (ballot.regency !== core.regency) continue;
-    const written = ballot.writes.winner(core.quorum);
-    if (written !== undefined) wanted.add(written.digestKey);
-    if (ballot.proposal?.value !== undefined) wanted.add(ballot.proposal.digestKey);
-  }
+  const wanted = core.endorsedValues();
+  const proposal = core.instance.find(core.regency)?.proposal;
+  if (proposal?.value !== undefined) wanted.add(proposal.digestKey);
   return wanted;
 }
 
@@ -96,11 +88,9 @@ export function onBundleRequest(
     const key = toByteString(digest);
     const bundle = core.instance.bodies.get(key) ?? core.pool.get(key) ?? recentBundle(core, digest);
     if (bundle === undefined) continue;
-    if (bundle.origin !== core.self && !core.suspects.has(bundle.origin) && !validBundle(core, bundle)) {
-      // Taken unchecked over the origin's link; nobody else can take it from here.
-      core.suspects.add(bundle.origin);
-      core.misbehaviour(bundle.origin, "bad signature on a bundle");
-      continue;
+    if (bundle.origin !== core.self && !core.suspects.has(bundle.origin) && !core.validBundle(bundle)) {
+      // Taken unchecked over the origin's link. Whoever asks takes it only for a value that is endorsed.
+      core.suspect(bundle.origin, "bad signature on a bundle");
     }
     core.send(from, { type: "bundle", bundle: bundle.encoded }, "bulk");
   }

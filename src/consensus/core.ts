@@ -185,8 +185,7 @@ export class Core {
     this.table = new OriginTable(n);
     this.pool = new BundlePool(n, this.table, config.options.poolSizeBytesPerOrigin);
     this.history = new DecisionHistory(config.membership, this.checker, (member) => {
-      this.suspects.add(member);
-      this.misbehaviour(member, "bad signature on a counted ACCEPT");
+      this.suspect(member, "bad signature on a counted ACCEPT");
     });
     this.lastDigest = config.membership.digest;
     this.authorityHash = config.membership.digest;
@@ -283,6 +282,22 @@ export class Core {
     this.effects.push({ type: "trace", event: { kind: "misbehaviour", member, what } });
   }
 
+  /**
+   * A member was caught with a bad signature: from now on its signatures are checked before they count, and
+   * what was taken from it unchecked is checked now.
+   */
+  suspect(member: number, what: string): void {
+    this.misbehaviour(member, what);
+    if (this.suspects.has(member)) return;
+    this.suspects.add(member);
+    this.pool.keepOnly(member, (bundle) => this.validBundle(bundle));
+  }
+
+  /** Whether the origin signed this bundle. */
+  validBundle(bundle: Bundle): boolean {
+    return this.checker.signedBy(bundle.origin, this.bundleStatement(bundle.digest), bundle.signature);
+  }
+
   /** Asks for another leader at the end of this step. */
   accuse(reason: string): void {
     if (this.accusation === "") this.accusation = reason;
@@ -365,6 +380,35 @@ export class Core {
     const named = this.wanted.delete(key);
     if (named) this.instance.bodies.set(key, bundle);
     return this.pool.add(bundle, this.monotonicMs) || named;
+  }
+
+  /**
+   * Digests of values of the instance in progress that at least one correct member found right: a leader
+   * change bound them, or a quorum voted for them.
+   */
+  endorsedValues(): Set<string> {
+    const endorsed = new Set<string>();
+    const binding = this.sync?.bindings.get(this.instance.cid);
+    if (binding !== undefined) endorsed.add(binding.digestKey);
+    for (const ballot of this.instance.ballots()) {
+      const decided = ballot.accepts.winner(this.quorum);
+      if (decided !== undefined) endorsed.add(decided.digestKey);
+      const written = ballot.writes.winner(this.quorum);
+      if (written !== undefined) endorsed.add(written.digestKey);
+    }
+    return endorsed;
+  }
+
+  /** Whether an endorsed value names this body: its digest then stands for it, whoever forwards it. */
+  isEndorsed(bundleKey: string): boolean {
+    if (!this.wanted.has(bundleKey)) return false;
+    for (const digestKey of this.endorsedValues()) {
+      const encoded = this.instance.values.get(digestKey);
+      if (encoded === undefined) continue;
+      const { bundles } = decodeValue(encoded);
+      if (bundles.some((reference) => toByteString(reference.digest) === bundleKey)) return true;
+    }
+    return false;
   }
 
   /** The bodies that a value names, in its order, or undefined while one is missing. */

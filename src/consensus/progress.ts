@@ -141,7 +141,11 @@ function accuseWaiting(core: Core, now: number, factor: number): void {
       core.mayAnswer("forward", core.leader, limitMs / 2)
     ) {
       // The origin may have kept it from the leader: before blaming, hand it over.
-      core.send(core.leader, { type: "bundle", bundle: oldest.bundle.encoded }, "bulk");
+      if (core.validBundle(oldest.bundle)) {
+        core.send(core.leader, { type: "bundle", bundle: oldest.bundle.encoded }, "bulk");
+      } else {
+        core.suspect(oldest.bundle.origin, "bad signature on a bundle");
+      }
     }
   }
   const bound = core.sync?.bindings.has(core.instance.cid) ?? false;
