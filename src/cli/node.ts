@@ -6,7 +6,7 @@ import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { type Config, ConfigError, loadConfig } from "../node/config.ts";
 import { createLogger, type Logger } from "../node/logger.ts";
-import { Member } from "../node/member.ts";
+import type { Member } from "../node/member.ts";
 import { LogDamagedError } from "../storage/log-errors.ts";
 import type { MasterReport } from "./demo-process.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
@@ -37,6 +37,8 @@ function configOf(options: NodeOptions): Config {
 
 async function openMember(config: Config, configFile: string, logger: Logger): Promise<Member> {
   try {
+    // Loaded here only: the other commands do without all that a master is made of.
+    const { Member } = await import("../node/member.ts");
     return await Member.open(config, configFile, logger);
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandError(error.message, ExitCode.usage);
@@ -81,7 +83,7 @@ async function runNode(options: NodeOptions): Promise<void> {
     console.log(options.output === "json" ? JSON.stringify(config) : `${options.config}: no problem found`);
     return;
   }
-  const logger = createLogger(config.log.level).component("node");
+  const logger = createLogger(config.log.level);
   let member: Member | undefined;
   let ending = false;
   const end = (exitCode: ExitCode, why: string, afterwards = () => {}) => {

@@ -51,10 +51,12 @@ export function standardErrorSink(): LogSink {
 }
 
 class PinoLogger implements Logger {
+  readonly #root: pino.Logger;
   readonly #pino: pino.Logger;
 
-  constructor(base: pino.Logger) {
-    this.#pino = base;
+  constructor(root: pino.Logger, component: string) {
+    this.#root = root;
+    this.#pino = root.child({ component });
   }
 
   debug(message: string, fields?: LogFields): void {
@@ -74,7 +76,7 @@ class PinoLogger implements Logger {
   }
 
   component(name: string): Logger {
-    return new PinoLogger(this.#pino.child({ component: name }));
+    return new PinoLogger(this.#root, name);
   }
 }
 
@@ -90,5 +92,5 @@ export function createLogger(level: LogLevel, sink: LogSink = standardErrorSink(
     },
     sink,
   );
-  return new PinoLogger(base);
+  return new PinoLogger(base, "node");
 }

@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+
+const KMMR = join(import.meta.dirname, "../../bin/kmmr.js");
+
+interface DemoLine {
+  readonly endpoints: readonly string[];
+  readonly cacert: string | null;
+  readonly cert: string | null;
+  readonly key: string | null;
+  readonly masters: readonly {
+    readonly name: string;
+    readonly pid: number;
+    readonly clientUrl: string;
+    readonly peerUrl: string;
+    readonly dataDir: string;
+  }[];
+}
+
+interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs one command to its end. */
+function run(...args: string[]): Promise<Ran> {
+  const env = { ...process.env, ETCDCTL_ENDPOINTS: undefined };
+  return new Promise((resolve) => {
+    execFile(process.execPath, [KMMR, ...args], { env }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
+    });
+  });
+}
+
+/** Starts a demo and waits for its line. */
+async function startDemo(...args: string[]): Promise<{ child: ChildProcess; line: DemoLine }> {
+  const child = spawn(process.execPath, [KMMR, "demo", "--output", "json", ...args], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const lines = createInterface({ input: child.stdout! });
+  const line = await new Promise<string>((resolve, reject) => {
+    lines.once("line", resolve);
+    child.once("exit", (code) => reject(new Error(`the demo ended with exit code ${code}`)));
+  });
+  return { child, line: JSON.parse(line) as DemoLine };
+}
+
+function ended(child: ChildProcess): Promise<number | null> {
+  return new Promise((resolve) => child.once("exit", (code) => resolve(code)));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Waits until no process of the demo is left and its folder is gone. */
+async function assertGone(line: DemoLine): Promise<void> {
+  const folder = dirname(dirname(line.masters[0]!.dataDir));
+  const deadlineMs = performance.now() + 10_000;
+  while (line.masters.some((master) => isAlive(master.pid)) || existsSync(folder)) {
+    assert(performance.now() < deadlineMs, "processes or files are left after 10 s");
+    await delay(50);
+  }
+}
+
+function flags(line: DemoLine): string[] {
+  const tls = line.cacert === null ? [] : ["--cacert", line.cacert, "--cert", line.cert!, "--key", line.key!];
+  return ["--endpoints", line.endpoints.join(","), "--timeout", "8000", ...tls];
+}
+
+test("an ephemeral demo with TLS: one line, reads and writes, kill and start, SIGTERM leaves nothing", async () => {
+  const { child, line } = await startDemo("--ephemeral");
+  assert.equal(line.masters.length, 4);
+  assert.deepEqual(
+    line.endpoints,
+    line.masters.map((master) => master.clientUrl),
+  );
+  assert(line.endpoints.every((url) => url.startsWith("https://127.0.0.1:")));
+  const folder = dirname(dirname(line.masters[0]!.dataDir));
+  const put = await run("put", "a", "1", ...flags(line));
+  assert.equal(put.stdout, "OK (revision 2)\n", put.stderr);
+
+  const leader = (
+    JSON.parse((await run("status", ...flags(line), "-o", "json")).stdout) as {
+      members: { name: string; leader: boolean }[];
+    }
+  ).members.find((member) => member.leader)!.name;
+  const killed = await run("demo", "kill", leader, "--data-dir", folder);
+  assert.equal(killed.code, 0, killed.stderr);
+  const again = await run("demo", "kill", leader, "--data-dir", folder);
+  assert.match(again.stderr, /does not run/);
+  assert.equal(again.code, 1);
+  const second = await run("put", "a", "2", ...flags(line));
+  assert.equal(second.stdout, "OK (revision 3)\n", second.stderr);
+  assert.equal((await run("status", ...flags(line))).code, 1);
+
+  const started = await run("demo", "start", leader, "--data-dir", folder, "--output", "json");
+  assert.equal(started.code, 0, started.stderr);
+  assert.match(started.stdout, /serves after/);
+  const get = await run("get", "a", "--output", "json", ...flags(line));
+  assert.deepEqual(JSON.parse(get.stdout), [{ key: "a", value: "2", modRevision: 3 }]);
+  const unknown = await run("demo", "kill", "m9", "--data-dir", folder);
+  assert.match(unknown.stderr, /there is no master "m9"; the masters are m1, m2, m3, m4/);
+
+  child.kill("SIGTERM");
+  assert.equal(await ended(child), 0);
+  await assertGone(line);
+});
+
+test("data is kept, a second demo on the same folder is refused, closing standard input ends it", async (context) => {
+  const parent = mkdtempSync(join(tmpdir(), "kmmr-demo-test-"));
+  context.after(() => rmSync(parent, { recursive: true }));
+  const folder = join(parent, "demo");
+  const first = await startDemo("--data-dir", folder, "--client-tls", "off");
+  assert.equal((await run("put", "kept", "yes", ...flags(first.line))).code, 0);
+  const refused = await run("demo", "--data-dir", folder, "--output", "json");
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /a demo is running already on .*; end it first, or name another folder/);
+  first.child.stdin!.end();
+  assert.equal(await ended(first.child), 0);
+  assert.deepEqual(
+    readdirSync(folder).toSorted(),
+    ["admin", "ca", "demo.json", "m1", "m2", "m3", "m4", "operator"],
+    "no socket and no state file of a running demo is left",
+  );
+
+  const wrong = await run("demo", "--data-dir", folder, "--masters", "7");
+  assert.match(wrong.stderr, /has 4 masters, not 7/);
+  assert.equal(wrong.code, 2);
+  const second = await startDemo("--data-dir", folder, "--client-tls", "off");
+  assert.deepEqual(second.line.endpoints, first.line.endpoints);
+  const get = await run("get", "kept", ...flags(second.line));
+  assert.equal(get.stdout, "kept\nyes\n", get.stderr);
+  second.child.stdin!.end();
+  await ended(second.child);
+});
+
+test("an ephemeral demo that is killed -9 leaves no process and no file", async () => {
+  const { child, line } = await startDemo("--ephemeral", "--client-tls", "off");
+  child.kill("SIGKILL");
+  await assertGone(line);
+});
+
+test("wrong use ends with exit code 2 and says what is possible", async () => {
+  for (const [args, text] of [
+    [["demo", "--masters", "3"], /a whole number from 4 to 10/],
+    [["demo", "--client-tls", "perhaps"], /Allowed choices are on, off/],
+    [
+      ["init", "--masters", "a,b,c", "--out", join(tmpdir(), "kmmr-never")],
+      /3 members tolerate no Byzantine one/,
+    ],
+    [["nonsense"], /unknown command/],
+    [["node", "--config", "/nowhere.yaml"], /no such file/],
+  ] as const) {
+    const { code, stderr } = await run(...args);
+    assert.equal(code, 2, `${args.join(" ")}: ${stderr}`);
+    assert.match(stderr, text);
+  }
+});
