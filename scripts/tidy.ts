@@ -25,15 +25,24 @@ export const LAYERS: Readonly<Record<string, number>> = {
 const BESIDE = new Set(["simulator", "bench", "compare"]);
 
 const PURE = /^src\/(base|store|consensus|replica)\/|^src\/storage\/memory-engine\.ts$/;
-/** Tests, and what only tests import: case suites and models to compare with. */
-const TEST = /\.test\.ts$|-cases\.ts$|\/naive-[\w-]+\.ts$|\/testing\//;
+/** Tests and small benchmarks, and what only those import: case suites and models to compare with. */
+const TEST = /\.(test|bench)\.ts$|-cases\.ts$|\/naive-[\w-]+\.ts$|\/testing\//;
 
 /** Longest file that needs no reason. */
 export const LINES_MAX = 400;
 
 /** Files that are longer, and why they are not split. */
 export const LONG_FILES: Readonly<Record<string, string>> = {
+  "src/bench/http2-connection.ts":
+    "one connection's frames, windows and streams: state that is not to be shared",
+  "src/bench/wire.ts": "all etcd messages that the load generator sends and reads, and their bytes",
+  "src/consensus/agreement.ts":
+    "the normal case from PROPOSE to decision, to be read in one go beside docs/protocol.md",
+  "src/consensus/core.ts": "the state that all parts of the protocol share, most of it declarations",
   "src/consensus/messages.ts": "the whole vocabulary of the replicas and its bytes, to be read in one place",
+  "src/gateway/messages/messages.test.ts": "one case for each field of each message",
+  "src/replica/replica.ts": "one voter: every input and every part of it meets here",
+  "src/store/store.ts": "the one door to the replicated state; what it does is in the files beside it",
 };
 
 interface Ban {
@@ -204,18 +213,18 @@ export function sizeComplaints(
   reasons: Readonly<Record<string, string>> = LONG_FILES,
 ): Complaint[] {
   const complaints: Complaint[] = [];
-  const long = new Set<string>();
   for (const { path, text } of files) {
     if (!path.endsWith(".ts")) continue;
     const lines = text.split("\n").length - 1;
     if (lines <= LINES_MAX) continue;
-    long.add(path);
-    if (reasons[path] === undefined) {
-      complaints.push(`${path}:${LINES_MAX}: ${lines} lines: split it, or say why not in scripts/tidy.ts`);
-    }
+    if (reasons[path] !== undefined) continue;
+    complaints.push(`${path}:${LINES_MAX}: ${lines} lines: split it, or say why not in scripts/tidy.ts`);
   }
   for (const path of Object.keys(reasons)) {
-    if (!long.has(path)) complaints.push(`${path}:1: is not long any more: take it out of LONG_FILES`);
+    const file = files.find((candidate) => candidate.path === path);
+    // A few lines to and fro change nothing.
+    if (file !== undefined && file.text.split("\n").length > LINES_MAX * 0.8) continue;
+    complaints.push(`${path}:1: is not long any more: take it out of LONG_FILES`);
   }
   return complaints;
 }
