@@ -20,7 +20,10 @@ const stopPatienceMs = 5000;
 /** Long runs write more than the default 2 GiB. */
 const quotaBytes = 8 * 2 ** 30;
 
-interface Member extends TargetMember {
+interface Member {
+  readonly name: string;
+  readonly clientUrl: string;
+  readonly dataDir: string;
   readonly peerUrl: string;
   readonly files: TlsFiles;
   readonly logPath: string;
@@ -35,7 +38,7 @@ export async function startEtcd(options: TargetOptions): Promise<Target> {
   const authority = await CertificateAuthority.create(options.folder);
   const client = options.clientTls ? await authority.issue("client") : undefined;
   const ports = await freePorts(options.members * 2);
-  const planned: Omit<Member, "pid">[] = [];
+  const planned: Member[] = [];
   for (let index = 0; index < options.members; index++) {
     const name = `etcd-${index + 1}`;
     planned.push({
@@ -48,26 +51,36 @@ export async function startEtcd(options: TargetOptions): Promise<Target> {
     });
   }
   const cluster = planned.map((member) => `${member.name}=${member.peerUrl}`).join(",");
-  const children: ChildProcess[] = planned.map((member) =>
-    startMember(program, member, cluster, options.clientTls),
-  );
+  const children = new Map<string, ChildProcess>();
+  const members: TargetMember[] = planned.map(({ name, clientUrl, dataDir }) => {
+    return { name, clientUrl, dataDir, pid: undefined };
+  });
+  const start = (name: string): void => {
+    const member = planned.find((candidate) => candidate.name === name)!;
+    const child = startMember(program, member, cluster, options.clientTls);
+    children.set(name, child);
+    members.find((candidate) => candidate.name === name)!.pid = child.pid;
+  };
+  const kill = (name: string): void => {
+    children.get(name)!.kill("SIGKILL");
+    members.find((candidate) => candidate.name === name)!.pid = undefined;
+  };
+  const restart = async (name: string): Promise<void> => {
+    await stopChild(children.get(name)!, stopPatienceMs);
+    start(name);
+  };
   const stop = async (): Promise<void> => {
-    await Promise.all(children.map((child) => stopChild(child, stopPatienceMs)));
+    await Promise.all([...children.values()].map((child) => stopChild(child, stopPatienceMs)));
     rmSync(options.folder, { recursive: true, force: true });
   };
+  for (const { name } of planned) start(name);
   try {
-    await Promise.all(planned.map((member, index) => untilServing(member, client, children[index]!)));
+    await Promise.all(planned.map((member) => untilServing(member, client, children.get(member.name)!)));
   } catch (error) {
     await stop();
     throw error;
   }
-  const members = planned.map(({ name, clientUrl, dataDir }, index) => ({
-    name,
-    clientUrl,
-    dataDir,
-    pid: children[index]!.pid!,
-  }));
-  return { name: "etcd", description, members, tls: client, stop };
+  return { name: "etcd", description, members, tls: client, kill, restart, stop };
 }
 
 function versionOf(program: string): string {
@@ -78,14 +91,9 @@ function versionOf(program: string): string {
   return `etcd ${version}`;
 }
 
-function startMember(
-  program: string,
-  member: Omit<Member, "pid">,
-  cluster: string,
-  clientTls: boolean,
-): ChildProcess {
+function startMember(program: string, member: Member, cluster: string, clientTls: boolean): ChildProcess {
   const { files } = member;
-  const log = openSync(member.logPath, "w");
+  const log = openSync(member.logPath, "a");
   const parameters = [
     `--name=${member.name}`,
     `--data-dir=${member.dataDir}`,
@@ -115,11 +123,7 @@ function startMember(
   return spawnBound(program, parameters, { stdio: ["ignore", log, log] });
 }
 
-async function untilServing(
-  member: Omit<Member, "pid">,
-  tls: TlsFiles | undefined,
-  child: ChildProcess,
-): Promise<void> {
+async function untilServing(member: Member, tls: TlsFiles | undefined, child: ChildProcess): Promise<void> {
   const deadlineMs = performance.now() + startTimeoutMs;
   let reason = "";
   while (performance.now() < deadlineMs) {

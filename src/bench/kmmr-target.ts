@@ -8,7 +8,7 @@ import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { bindPids, isAlive, releasePids, spawnBound, stopChild } from "./child-process.ts";
-import { type Target, type TargetOptions, TargetStartError } from "./target.ts";
+import { type Target, type TargetMember, type TargetOptions, TargetStartError } from "./target.ts";
 
 /** The line of `kmmr demo --output json`. */
 const demoSchema = z.object({
@@ -33,16 +33,8 @@ const startTimeoutMs = 60_000;
 const stopPatienceMs = 10_000;
 const logTailCharacters = 3000;
 
-/** A running demo, with the environment under which other commands find it. */
-export interface KmmrTarget extends Target {
-  readonly environment: NodeJS.ProcessEnv;
-}
-
-/** The program and first parameters of every `kmmr` command. */
-export const kmmrCommand: readonly [program: string, script: string] = [process.execPath, commandPath];
-
 /** Starts the demo and waits until every master serves. Throws TargetStartError. */
-export async function startKmmr(options: TargetOptions): Promise<KmmrTarget> {
+export async function startKmmr(options: TargetOptions): Promise<Target> {
   mkdirSync(options.folder, { recursive: true });
   const logPath = join(options.folder, "demo.log");
   // An ephemeral demo lies in the folder for temporary files: this one puts it on the disk that is measured.
@@ -71,28 +63,50 @@ export async function startKmmr(options: TargetOptions): Promise<KmmrTarget> {
     await stopChild(child, stopPatienceMs);
     return fail(error instanceof Error ? error.message : String(error));
   }
-  const pids = demo.masters.map((master) => master.pid);
-  bindPids(pids);
+  const members: TargetMember[] = demo.masters.map(({ name, pid, clientUrl, dataDir }) => {
+    return { name, pid, clientUrl, dataDir };
+  });
+  bindPids(demo.masters.map((master) => master.pid));
   const tls =
     demo.cacert === null || demo.cert === null || demo.key === null
       ? undefined
       : { cacert: demo.cacert, cert: demo.cert, key: demo.key };
+  const kill = (name: string): void => {
+    const member = members.find((candidate) => candidate.name === name)!;
+    if (member.pid === undefined) return;
+    process.kill(member.pid, "SIGKILL");
+    releasePids([member.pid]);
+    member.pid = undefined;
+  };
+  const restart = async (name: string): Promise<void> => {
+    const pid = await startMaster(name, environment);
+    bindPids([pid]);
+    members.find((candidate) => candidate.name === name)!.pid = pid;
+  };
   const stop = async (): Promise<void> => {
     child.stdin!.end();
     await stopChild(child, stopPatienceMs);
+    const pids = members.flatMap((member) => member.pid ?? []);
     const left = pids.filter(isAlive);
     for (const pid of left) process.kill(pid, "SIGKILL");
     releasePids(pids);
     rmSync(options.folder, { recursive: true, force: true });
     if (left.length > 0) throw new Error(`kmmr demo left ${left.length} masters running; they were killed`);
   };
-  const members = demo.masters.map(({ name, pid, clientUrl, dataDir }) => ({
-    name,
-    pid,
-    clientUrl,
-    dataDir,
-  }));
-  return { name: "kmmr", description: "KmMR", members, tls, stop, environment };
+  return { name: "kmmr", description: "KmMR", members, tls, kill, restart, stop };
+}
+
+const startAnswerSchema = z.object({ ok: z.boolean(), text: z.string(), pid: z.int().nullable() });
+
+/** `kmmr demo start <name>`: returns the new process id. */
+async function startMaster(name: string, environment: NodeJS.ProcessEnv): Promise<number> {
+  const child = spawnBound(process.execPath, [commandPath, "demo", "start", name, "--output=json"], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: environment,
+  });
+  const answer = startAnswerSchema.parse(JSON.parse(await firstLine(child.stdout!, startTimeoutMs)));
+  if (answer.pid === null) throw new TargetStartError(`kmmr demo start ${name}: ${answer.text}`);
+  return answer.pid;
 }
 
 function firstLine(output: Readable, timeoutMs: number): Promise<string> {

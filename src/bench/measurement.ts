@@ -156,7 +156,10 @@ function summarize(histogram: {
 
 /** Memory of every member now, for the figure beside the stored keys. */
 export function memoryOf(session: Session): MemberUsage[] {
-  return session.target.members.map(({ name, pid }) => ({ name, ...usageOf(pid) }));
+  return session.target.members.map(({ name, pid }) => {
+    if (pid === undefined) throw new Error(`${name} does not run any more`);
+    return { name, ...usageOf(pid) };
+  });
 }
 
 /** Differences of counters between the two ends of the window. */

@@ -6,7 +6,8 @@ import type { TlsFiles } from "./connect.ts";
 /** One member of it. */
 export interface TargetMember {
   readonly name: string;
-  readonly pid: number;
+  /** Changes when the member is restarted; undefined while it does not run. */
+  pid: number | undefined;
   readonly clientUrl: string;
   readonly dataDir: string;
 }
@@ -19,6 +20,10 @@ export interface Target {
   readonly members: readonly TargetMember[];
   /** Client certificates; undefined where the client port is plain. */
   readonly tls: TlsFiles | undefined;
+  /** Ends a member with kill -9; its data stays. */
+  kill(name: string): void;
+  /** Starts a killed member again on its data; returns once its process runs, which may be before it serves. */
+  restart(name: string): Promise<void>;
   /** Ends its processes and removes its files. */
   stop(): Promise<void>;
 }
