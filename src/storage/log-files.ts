@@ -16,8 +16,9 @@ export class LogFiles {
   #fd: number;
   #offset: number;
   #preparation: SparePreparation | undefined;
+  #removing = 0;
+  #whenRemoved: (() => void) | undefined;
   #whenReady: ((error: NodeJS.ErrnoException | null) => void) | undefined;
-  #closed = false;
 
   /** `segments` holds at least one; those after the active one are spare. */
   constructor(
@@ -106,16 +107,23 @@ export class LogFiles {
       const [removed] = this.#segments.splice(0, 1);
       this.#activeIndex--;
       // A file that stays behind by an error is harmless: after the next start it is removed again.
-      unlink(removed!.path, () => {});
+      this.#removing++;
+      unlink(removed!.path, () => {
+        this.#removing--;
+        if (this.#removing === 0) this.#whenRemoved?.();
+      });
     }
   }
 
-  /** Not while a write is under way. */
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#preparation?.stop();
+  /** Not while a write is under way. `done` is called when no file is touched any more. */
+  close(done: () => void): void {
     closeSync(this.#fd);
+    const afterRemovals = (): void => {
+      if (this.#removing === 0) done();
+      else this.#whenRemoved = done;
+    };
+    if (this.#preparation) this.#preparation.stop(afterRemovals);
+    else afterRemovals();
   }
 
   #prepareSpare(): void {

@@ -3,12 +3,15 @@ import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
+  fsync,
   fsyncSync,
   ftruncateSync,
   mkdirSync,
+  open,
   openSync,
   readdirSync,
   readSync,
+  rename,
   renameSync,
   rmSync,
   statSync,
@@ -123,13 +126,15 @@ export class SegmentDraft {
   readonly header: SegmentHeader;
   readonly #directory: string;
   readonly #path: string;
+  readonly #finalPath: string;
   #fd: number | undefined;
   #at = 0;
 
   constructor(directory: string, header: SegmentHeader) {
     this.header = header;
     this.#directory = directory;
-    this.#path = segmentPath(directory, header.number) + UNFINISHED_SUFFIX;
+    this.#finalPath = segmentPath(directory, header.number);
+    this.#path = this.#finalPath + UNFINISHED_SUFFIX;
   }
 
   /** Where the next piece of zeros goes, or undefined when all are written. */
@@ -149,10 +154,25 @@ export class SegmentDraft {
   /** After the last piece was written and synced: gives the file its name. */
   finish(): SegmentFile {
     this.abandon();
-    const path = segmentPath(this.#directory, this.header.number);
-    renameSync(this.#path, path);
+    renameSync(this.#path, this.#finalPath);
     syncDirectory(this.#directory);
-    return { number: this.header.number, path };
+    return { number: this.header.number, path: this.#finalPath };
+  }
+
+  /** As `finish`, in the thread pool: the journal of a busy disk takes its time. */
+  finishLater(done: (error: NodeJS.ErrnoException | null, file?: SegmentFile) => void): void {
+    this.abandon();
+    rename(this.#path, this.#finalPath, (renameError) => {
+      if (renameError) return done(renameError);
+      open(this.#directory, "r", (openError, fd) => {
+        if (openError) return done(openError);
+        fsync(fd, (error) => {
+          closeSync(fd);
+          if (error) done(error);
+          else done(null, { number: this.header.number, path: this.#finalPath });
+        });
+      });
+    });
   }
 
   /** Closes the file without giving it its name; the next start removes it. */

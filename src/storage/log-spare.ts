@@ -18,7 +18,7 @@ export class SparePreparation {
   readonly #draft: SegmentDraft;
   readonly #done: Done;
   #hurried = false;
-  #stopped = false;
+  #stopped: (() => void) | undefined;
   #inStep = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -37,11 +37,19 @@ export class SparePreparation {
     this.#step();
   }
 
-  /** Gives up; what was written is removed when the log is opened next. */
-  stop(): void {
-    this.#stopped = true;
+  /**
+   * Gives up; calls `done` when nothing of it is under way any more. What was written is removed, or used if
+   * it is whole, when the log is opened next.
+   */
+  stop(done: () => void): void {
+    this.#stopped = done;
     clearTimeout(this.#timer);
-    if (!this.#inStep) this.#draft.abandon();
+    if (!this.#inStep) this.#afterStop();
+  }
+
+  #afterStop(): void {
+    this.#draft.abandon();
+    this.#stopped?.();
   }
 
   #later(): void {
@@ -53,18 +61,17 @@ export class SparePreparation {
     let piece: ReturnType<SegmentDraft["next"]>;
     try {
       piece = this.#draft.next();
-      if (!piece) {
-        const file = this.#draft.finish();
-        this.#done(null, { ...file, header: this.#draft.header });
-        return;
-      }
     } catch (error) {
       this.#draft.remove();
       this.#done(error as NodeJS.ErrnoException);
       return;
     }
-    const { fd, offset, sizeBytes } = piece;
     this.#inStep = true;
+    if (!piece) {
+      this.#draft.finishLater((error, file) => this.#afterFinish(error, file));
+      return;
+    }
+    const { fd, offset, sizeBytes } = piece;
     write(fd, ZEROS, 0, sizeBytes, offset, (error, written) => {
       if (error) this.#afterStep(error);
       else if (written < sizeBytes)
@@ -73,10 +80,16 @@ export class SparePreparation {
     });
   }
 
+  #afterFinish(error: NodeJS.ErrnoException | null, file: SegmentFile | undefined): void {
+    if (this.#stopped) this.#afterStop();
+    else if (error || !file) this.#done(error ?? new Error("no segment was made"));
+    else this.#done(null, { ...file, header: this.#draft.header });
+  }
+
   #afterStep(error: NodeJS.ErrnoException | null): void {
     this.#inStep = false;
     if (this.#stopped) {
-      this.#draft.abandon();
+      this.#afterStop();
     } else if (error) {
       this.#draft.remove();
       this.#done(error);

@@ -240,7 +240,7 @@ export class Log {
     } else if (this.#closing && this.#markerDue) {
       this.#writeMarker();
     } else if (this.#closing) {
-      this.#finishClose();
+      this.#release();
     }
   }
 
@@ -371,19 +371,13 @@ export class Log {
     this.#pending = [];
     this.#release();
     this.#onFailure(this.#failure);
-    this.#closing?.();
   }
 
-  #finishClose(): void {
-    this.#release();
-    this.#closing?.();
-  }
-
+  /** Ends the log. Neither the end nor a failure comes while a write is under way. */
   #release(): void {
     this.#closed = true;
     clearTimeout(this.#markerTimer);
     clearTimeout(this.#delayTimer);
-    // Neither the end nor a failure comes while a write is under way.
-    this.#files.close();
+    this.#files.close(() => this.#closing?.());
   }
 }
