@@ -37,6 +37,9 @@ export const CALM_NETWORK: NetworkOptions = {
   inFlightMax: 20_000,
 };
 
+/** No message is under way for longer: a connection that is slower than this breaks. */
+const DELAY_MAX_MS = 5_000;
+
 /** Who is told what arrives. */
 export interface NetworkEnds {
   deliver(to: MemberIndex, from: MemberIndex, bytes: Uint8Array): void;
@@ -112,7 +115,7 @@ export class Network {
 
   #carry(link: Link, from: MemberIndex, to: MemberIndex, lane: Lane, bytes: Uint8Array): void {
     const options = this.#options;
-    let arrivalMs = this.#scheduler.nowMs + this.#delayMs() * link.factor;
+    let arrivalMs = this.#scheduler.nowMs + Math.min(this.#delayMs() * link.factor, DELAY_MAX_MS);
     if (options.ordered) {
       arrivalMs = Math.max(arrivalMs, link.lastArrivalMs[lane]);
       link.lastArrivalMs[lane] = arrivalMs;
@@ -194,6 +197,8 @@ export class Network {
   heal(): void {
     for (let a = 0; a < this.#n; a++) {
       this.setFactor(a, 1);
+      // New messages do not queue behind what a slow link still holds.
+      for (let b = 0; b < this.#n; b++) this.#links[a * this.#n + b]!.lastArrivalMs = { vote: 0, bulk: 0 };
       for (let b = 0; b < this.#n; b++) if (a !== b) this.setCut(a, b, false);
     }
   }
