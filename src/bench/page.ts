@@ -116,7 +116,7 @@ function renderRatios(workloads: readonly WorkloadSummary[]): string {
       (mark === undefined
         ? ""
         : `<path d="M${mark.toFixed(1)} ${top - 4}v28" stroke="currentColor" stroke-width="2"/>`) +
-      `<text x="${(Math.max(one, x) + 6).toFixed(1)}" y="${top + 14}">${entry.throughputRatio!.toFixed(2)}x</text>`
+      `<text x="${(Math.max(one, x, mark ?? 0) + 6).toFixed(1)}" y="${top + 14}">${entry.throughputRatio!.toFixed(2)}x</text>`
     );
   });
   return `${svg(shown.length, grid + rows.join(""), "ratios of throughput")}<p>The upright marks are goals.</p>`;
