@@ -372,30 +372,42 @@ function considerDecision(core: Core): boolean {
   for (const ballot of instance.ballots()) {
     const winner = ballot.accepts.winner(core.quorum);
     if (winner === undefined) continue;
-    const complete = completeValue(core, winner.digestKey);
-    if (complete === undefined) {
-      noteMissing(core);
-      return false;
-    }
     const accepts = ballot.accepts.votes.map((vote) =>
       vote !== undefined && vote.digestKey === winner.digestKey ? vote.vote : undefined,
     );
-    const { accepted } = instance;
-    const own = accepted !== undefined && accepted.digestKey === winner.digestKey ? accepted : undefined;
-    adopt(core, {
-      cid: instance.cid,
-      regency: ballot.regency,
-      digest: winner.digest,
-      encodedValue: instance.values.get(winner.digestKey)!,
-      value: complete.value,
-      bundles: complete.bundles,
-      accepts,
-      claim: own === undefined ? undefined : { regency: own.regency, writes: own.writes },
-      certificate: undefined,
-    });
-    return true;
+    return decide(core, ballot.regency, winner, accepts);
   }
-  return false;
+  if (instance.learned === undefined) return false;
+  const { regency } = instance.learned;
+  return decide(core, regency, instance.learned, new Array(core.membership.n).fill(undefined));
+}
+
+function decide(
+  core: Core,
+  regency: number,
+  { digest, digestKey }: { readonly digest: Uint8Array; readonly digestKey: string },
+  accepts: (AcceptSignature | undefined)[],
+): boolean {
+  const { instance } = core;
+  const complete = completeValue(core, digestKey);
+  if (complete === undefined) {
+    noteMissing(core);
+    return false;
+  }
+  const { accepted } = instance;
+  const own = accepted !== undefined && accepted.digestKey === digestKey ? accepted : undefined;
+  adopt(core, {
+    cid: instance.cid,
+    regency,
+    digest,
+    encodedValue: instance.values.get(digestKey)!,
+    value: complete.value,
+    bundles: complete.bundles,
+    accepts,
+    claim: own === undefined ? undefined : { regency: own.regency, writes: own.writes },
+    certificate: undefined,
+  });
+  return true;
 }
 
 /**

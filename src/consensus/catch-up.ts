@@ -169,6 +169,24 @@ export function onDecisionsRequest(core: Core, from: number, first: number): voi
     return;
   }
   completeCertificate(core);
+  const { regency, digest } = core.history.get(first)!;
+  core.send(from, { type: "decisionClaim", cid: first, regency, digest });
+}
+
+/** A member says that it decided: of more than f that name one value, a correct one really did. */
+export function onDecisionClaim(
+  core: Core,
+  from: number,
+  message: Extract<Message, { type: "decisionClaim" }>,
+): void {
+  const { instance } = core;
+  if (message.cid !== instance.cid || instance.learned !== undefined) return;
+  const { regency, digest } = message;
+  const digestKey = toByteString(digest);
+  instance.decisionClaims.set(from, { regency, digestKey });
+  let same = 0;
+  for (const claim of instance.decisionClaims.values()) if (claim.digestKey === digestKey) same += 1;
+  if (same > core.membership.f) instance.learned = { regency, digest, digestKey };
 }
 
 /** Takes a run of decisions: checked against the one certificate, from its end backwards. */

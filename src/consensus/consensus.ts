@@ -10,6 +10,7 @@ import {
   completeCertificate,
   onAcceptRequest,
   onBundleRequest,
+  onDecisionClaim,
   onDecisions,
   onDecisionsRequest,
   onValue,
@@ -167,6 +168,9 @@ export class Consensus {
         break;
       case "decisionsRequest":
         onDecisionsRequest(core, from, message.from);
+        break;
+      case "decisionClaim":
+        onDecisionClaim(core, from, message);
         break;
       case "decisions":
         onDecisions(core, from, message);

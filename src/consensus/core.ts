@@ -390,6 +390,7 @@ export class Core {
     const endorsed = new Set<string>();
     const binding = this.sync?.bindings.get(this.instance.cid);
     if (binding !== undefined) endorsed.add(binding.digestKey);
+    if (this.instance.learned !== undefined) endorsed.add(this.instance.learned.digestKey);
     for (const ballot of this.instance.ballots()) {
       const decided = ballot.accepts.winner(this.quorum);
       if (decided !== undefined) endorsed.add(decided.digestKey);

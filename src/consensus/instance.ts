@@ -113,6 +113,10 @@ export class Instance {
   proposedIn = 0;
   /** The own ACCEPT with the highest regency: the claim of a leader change. */
   accepted: OwnAccept | undefined;
+  /** What members say they decided, by member. */
+  readonly decisionClaims = new Map<number, { readonly regency: number; readonly digestKey: string }>();
+  /** The value that more than f members say they decided. */
+  learned: { readonly regency: number; readonly digest: Uint8Array; readonly digestKey: string } | undefined;
   /** Digest whose body this member's log holds, as a byte string. */
   bodyLogged = "";
   /** Since when something for a WRITE or a decision is missing; 0 when nothing is. */

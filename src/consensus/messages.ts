@@ -126,6 +126,16 @@ export type Message =
   | { readonly type: "value"; readonly cid: number; readonly value: Uint8Array }
   /** Asks for a signed ACCEPT of a decided instance, to complete its certificate. */
   | { readonly type: "acceptRequest"; readonly cid: number }
+  /**
+   * "I decided this", where the certificate lacks valid signatures: f+1 members that say so over their links
+   * include a correct one.
+   */
+  | {
+      readonly type: "decisionClaim";
+      readonly cid: number;
+      readonly regency: number;
+      readonly digest: Uint8Array;
+    }
   /** Asks for decided instances from `from` on. */
   | { readonly type: "decisionsRequest"; readonly from: number }
   /** Consecutive instances; the certificate is of the last, the others are bound to it by their chain. */
@@ -191,6 +201,7 @@ const TYPES: readonly MessageType[] = [
   "fenceReply",
   "stateRequest",
   "stateReply",
+  "decisionClaim",
 ];
 const CODES = Object.fromEntries(TYPES.map((type, code) => [type, code])) as Record<MessageType, number>;
 
@@ -342,6 +353,9 @@ export function encodeMessage(message: Message): Uint8Array {
     case "decisionsRequest":
       w.u53(message.from);
       break;
+    case "decisionClaim":
+      w.u53(message.cid).u53(message.regency).raw(message.digest);
+      break;
     case "decisions":
       w.u53(message.first).list(message.instances, (instance) => {
         w.bytes(instance.value).list(instance.bundles, (bundle) => w.bytes(bundle));
@@ -442,6 +456,8 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
       return { type, cid: r.u53() };
     case "decisionsRequest":
       return { type, from: r.u53() };
+    case "decisionClaim":
+      return { type, cid: r.u53(), regency: r.u53(), digest: digest() };
     case "decisions":
       return {
         type,
