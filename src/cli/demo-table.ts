@@ -60,8 +60,8 @@ Data: ${kept}
 In another terminal:
 ${exports(demo)}
 Try:
-  etcdctl put greeting hello
-  etcdctl get greeting --consistency=l
+  etcdctl put greeting hello      # or, without etcdctl: ${demo.command} put greeting hello
+  etcdctl get greeting            # or: ${demo.command} get greeting
   ${demo.command} status
 
 Break it:

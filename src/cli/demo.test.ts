@@ -110,7 +110,7 @@ test("an ephemeral demo with TLS: one line, reads and writes, kill and start, SI
   assert.equal(started.code, 0, started.stderr);
   assert.match(started.stdout, /serves after/);
   const get = await run("get", "a", "--output", "json", ...flags(line));
-  assert.deepEqual(JSON.parse(get.stdout), [{ key: "a", value: "2", modRevision: 3 }]);
+  assert.deepEqual(JSON.parse(get.stdout), [{ key: "a", value: "2", modRevision: 3, version: 2 }]);
   const unknown = await run("demo", "kill", "m9", "--data-dir", folder);
   assert.match(unknown.stderr, /there is no master "m9"; the masters are m1, m2, m3, m4/);
 
