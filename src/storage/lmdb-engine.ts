@@ -225,7 +225,7 @@ export class LmdbEngine implements Engine {
     };
     for (const table of generation.tables) table.scan("", undefined, add);
     // One buffer for all values, each behind its key: the checksum of both is then one call.
-    const buffer = Buffer.allocUnsafeSlow(sizeBytes);
+    const buffer = new Uint8Array(sizeBytes);
     let at = 0;
     generation.tables.forEach((rows, table) => {
       const database = this.#databases[table]!;
@@ -238,9 +238,13 @@ export class LmdbEngine implements Engine {
         const start = at + key.length;
         const end = start + value.length;
         buffer.set(value, start);
-        buffer.writeUInt32BE(crc32(buffer.subarray(at, end)), end);
+        const sum = crc32(buffer.subarray(at, end));
+        buffer[end] = sum >>> 24;
+        buffer[end + 1] = sum >>> 16;
+        buffer[end + 2] = sum >>> 8;
+        buffer[end + 3] = sum;
         at = end + CRC_SIZE_BYTES;
-        void database.put(key, buffer.subarray(start, at));
+        void database.put(key, buffer.subarray(start, at) as Buffer);
         return true;
       });
     });

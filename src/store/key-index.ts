@@ -99,6 +99,15 @@ export function positionAt(entry: KeyEntry, revision: number): RecordPosition | 
   return place % 2 === 1 ? undefined : { revision: history[index]!, sub: (place - (place % 2)) / 2 };
 }
 
+/** Whether the key existed at `revision`. */
+export function existedAt(entry: KeyEntry, revision: number): boolean {
+  if (entry.modRevision <= revision) return !entry.tombstone;
+  const { history } = entry;
+  if (history === undefined) return false;
+  const index = lastVersionAt(history, revision);
+  return index >= 0 && history[index + 1]! % 2 === 0;
+}
+
 /** Index in `history` of the newest version whose revision is not above the given one, or -1. */
 export function lastVersionAt(history: readonly number[], revision: number): number {
   let low = 0;

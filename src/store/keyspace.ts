@@ -205,11 +205,6 @@ export class Keyspace implements PreviousSource {
     return this.record(position.revision, position.sub).kv;
   }
 
-  /** Whether the key existed at a revision that is not compacted. */
-  existedAt(entry: KeyEntry, revision: number): boolean {
-    return positionAt(entry, revision) !== undefined;
-  }
-
   /** The record at a position that the index or a newer record names. */
   record(revision: number, sub: number): StoredRecord {
     if (revision > this.#revision) return this.#changes[sub]!;

@@ -2,6 +2,7 @@
  * Canonical bytes of operations, as they stand in bundles: one tag byte, then the fields in the order of
  * types.ts. Decoding is strict: what it accepts encodes to the same bytes again.
  */
+import { toByteString } from "../base/bytes.ts";
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import { isKnownCompare, TXN_OPS_MAX } from "./request-checks.ts";
 import {
@@ -50,10 +51,44 @@ export function encodeOperation(operation: Operation): Uint8Array {
  * transactions nested deeper than any that could be executed.
  */
 export function decodeOperation(bytes: Uint8Array): Operation {
+  if (bytes[0] === Tag.put) {
+    const put = decodePlainPut(bytes);
+    if (put !== undefined) return put;
+  }
   const reader = new Reader(bytes);
   const operation = readOperation(reader);
   reader.end();
   return operation;
+}
+
+/**
+ * The put in these bytes when it is an ordinary one (no lease) and well formed; else undefined. Most operations
+ * are, and this takes half the time of the reader.
+ */
+function decodePlainPut(bytes: Uint8Array): Operation | undefined {
+  const { length } = bytes;
+  const valueLengthAt = 5 + lengthAt(bytes, 1);
+  const valueAt = valueLengthAt + 4;
+  const leaseAt = valueAt + (valueAt <= length ? lengthAt(bytes, valueLengthAt) : 0);
+  if (length !== leaseAt + 9) return undefined;
+  for (let i = leaseAt; i < leaseAt + 8; i++) if (bytes[i] !== 0) return undefined;
+  const flags = bytes[leaseAt + 8]!;
+  if (flags > PREV_KV) return undefined;
+  return {
+    type: "put",
+    put: {
+      key: toByteString(bytes, 5, valueLengthAt),
+      value: bytes.subarray(valueAt, leaseAt),
+      lease: 0n,
+      prevKv: flags === PREV_KV,
+      ignoreValue: false,
+      ignoreLease: false,
+    },
+  };
+}
+
+function lengthAt(bytes: Uint8Array, at: number): number {
+  return bytes[at]! * 0x1000000 + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
 }
 
 function sizeOfPut(put: PutRequest): number {

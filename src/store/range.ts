@@ -2,7 +2,7 @@
  * Range reads, with etcd's order of work: range, then revision filters, then sorting, then the limit.
  */
 import { compareBytes } from "../base/bytes.ts";
-import type { KeyEntry } from "./key-index.ts";
+import { existedAt, type KeyEntry } from "./key-index.ts";
 import type { Keyspace } from "./keyspace.ts";
 import {
   type KeyValue,
@@ -95,7 +95,7 @@ function readHistoric(space: Keyspace, request: RangeRequest, revision: number):
       const kv = space.keyValueAt(entry, request.revision);
       if (kv !== undefined) kvs.push(kv);
       if (kv !== undefined) count++;
-    } else if (space.existedAt(entry, request.revision)) {
+    } else if (existedAt(entry, request.revision)) {
       count++;
     }
     return true;

@@ -52,6 +52,7 @@ export const LEASE_TTL_MAX_SECONDS = 9_000_000_000;
 /** What a lease counts for the quota (etcd's figure). */
 const LEASE_COST_BYTES = 64;
 const STATE_NAME = "store/state";
+const STATE_KEY: Uint8Array = metaKey(STATE_NAME);
 
 export interface StoreOptions {
   readonly engine: Engine;
@@ -148,7 +149,8 @@ export class Store {
     this.#inBatch = false;
     if (this.#stateChanged) {
       this.#stateChanged = false;
-      this.setMeta(STATE_NAME, encodeStateRow(this.revision, this.compactRevision, this.#timeMs));
+      const row = encodeStateRow(this.revision, this.compactRevision, this.#timeMs);
+      this.#engine.put(Table.meta, STATE_KEY, row);
     }
     this.#engine.commit();
   }
