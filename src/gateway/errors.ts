@@ -1,9 +1,10 @@
 /**
  * etcd's errors: clients match code and text, so both are exactly etcd's (api/v3rpc/rpctypes/error.go).
  */
+import { EngineCorruptError } from "../store/engine.ts";
 import { type BackendErrorCode, StoreError, type StoreErrorCode } from "../store/types.ts";
 import { GrpcCode, type GrpcStatus } from "./grpc/status.ts";
-import { EmptyRequestOpError, TxnTooDeepError } from "./messages/kv-requests.ts";
+import { TxnTooDeepError } from "./messages/kv-requests.ts";
 import { ProtoError } from "./wire/proto-reader.ts";
 
 const status = (code: GrpcCode, text: string): GrpcStatus => ({ code, message: `etcdserver: ${text}` });
@@ -36,7 +37,7 @@ export const BACKEND_STATUS: Readonly<Record<BackendErrorCode, GrpcStatus>> = {
 };
 
 export const REQUEST_TOO_LARGE: GrpcStatus = status(GrpcCode.invalidArgument, "request is too large");
-export const WATCH_CANCELED: GrpcStatus = status(GrpcCode.canceled, "watch canceled");
+const CORRUPT: GrpcStatus = status(GrpcCode.dataLoss, "corrupt cluster");
 export const DEADLINE_EXCEEDED: GrpcStatus = {
   code: GrpcCode.deadlineExceeded,
   message: "context deadline exceeded",
@@ -48,7 +49,8 @@ export function statusOfThrown(error: unknown): GrpcStatus | undefined {
   if (error instanceof ProtoError) {
     return { code: GrpcCode.internal, message: `grpc: error unmarshalling request: ${error.message}` };
   }
+  // Data at rest that is damaged is never served; the log tells more.
+  if (error instanceof EngineCorruptError) return CORRUPT;
   if (error instanceof TxnTooDeepError) return STORE_STATUS.tooManyOps;
-  if (error instanceof EmptyRequestOpError) return STORE_STATUS.keyNotFound;
   return undefined;
 }

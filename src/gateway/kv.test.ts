@@ -1,8 +1,9 @@
 /** KV, Lease, Cluster, Maintenance and Health through an independent client. */
 import assert from "node:assert/strict";
+import http2 from "node:http2";
 import test from "node:test";
 import { Metadata } from "@grpc/grpc-js";
-import { KV, LEASE, startGateway } from "./testing/fixture.ts";
+import { KV, LEASE, startGateway, until } from "./testing/fixture.ts";
 
 test("put, range, delete and txn answer as etcd does", async (context) => {
   const { client } = await startGateway(context);
@@ -95,6 +96,9 @@ test("refusals carry etcd's codes and texts", async (context) => {
       "too many operations in txn request",
     ],
     ["Txn", { success: [{}] }, 3, "key not found"],
+    ["Txn", { compare: [{ key: "" }], success: [{}] }, 3, "key is not provided"],
+    ["Txn", { success: [{ request_put: {} }], failure: [{}] }, 3, "key is not provided"],
+    ["Txn", { success: [{}], failure: [{ request_put: {} }] }, 3, "key not found"],
     [
       "Txn",
       { success: [{ request_put: { key: "a" } }, { request_range: { key: "a", revision: 99 } }] },
@@ -191,15 +195,33 @@ test("without a quorum the answer is Unavailable, never Unknown or Internal", as
 
 test("a deadline ends a call that waits, and its late result is dropped", async (context) => {
   const { client, backend } = await startGateway(context);
+  await client.unary(`${KV}/Range`, { key: "a" });
   backend.held = true;
   const started = performance.now();
-  const failure = await client.failure(`${KV}/Put`, { key: "a", value: "late" }, { timeoutMs: 100 });
-  assert.equal(failure.code, 4);
-  assert.ok(performance.now() - started < 2_000);
+  const failing = client.failure(`${KV}/Put`, { key: "a", value: "late" }, { timeoutMs: 500 });
+  await until(() => backend.waiting === 1);
+  assert.equal((await failing).code, 4);
+  assert.ok(performance.now() - started < 3_000);
   backend.release();
-  await new Promise((resolve) => setTimeout(resolve, 50));
   // The operation itself was ordered: a deadline does not take it back.
   assert.equal((await client.unary(`${KV}/Range`, { key: "a" })).kvs[0].value, "late");
+});
+
+test("the door ends a call at its deadline by itself", async (context) => {
+  const { port, backend } = await startGateway(context);
+  backend.held = true;
+  const session = http2.connect(`http://127.0.0.1:${port}`);
+  context.after(() => session.destroy());
+  const stream = session.request({
+    ":method": "POST",
+    ":path": `${KV}/Put`,
+    "content-type": "application/grpc",
+    "grpc-timeout": "100m",
+  });
+  // A PutRequest with the key "a".
+  stream.end(Buffer.from([0, 0, 0, 0, 3, 0x0a, 1, 0x61]));
+  const headers = await new Promise<http2.IncomingHttpHeaders>((resolve) => stream.on("response", resolve));
+  assert.deepEqual([headers["grpc-status"], headers["grpc-message"]], ["4", "context deadline exceeded"]);
 });
 
 test("a full store refuses puts with etcd's words and shows the alarm", async (context) => {

@@ -4,7 +4,6 @@ import {
   delimitedSize,
   numberFieldSize,
   type ProtoWriter,
-  varintSize,
   writer,
 } from "../wire/proto-writer.ts";
 
@@ -37,13 +36,13 @@ export class HeaderEncoder {
   }
 }
 
-/** Size of the header of a response inside a TxnResponse, which has nothing but the revision. */
+/** Size of the header of a response inside a TxnResponse: nothing but the revision, a nested txn's not even that. */
 export function innerHeaderSize(revision: number): number {
-  return 3 + varintSize(revision);
+  return 2 + numberFieldSize(revision);
 }
 
 /** Writes the header of a response inside a TxnResponse. */
 export function writeInnerHeader(to: ProtoWriter, revision: number): void {
-  to.open(0x0a, 1 + varintSize(revision));
+  to.open(0x0a, numberFieldSize(revision));
   to.numberField(0x18, revision);
 }

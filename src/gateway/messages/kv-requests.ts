@@ -1,8 +1,5 @@
 /**
  * Requests of etcd's KV service, read from the wire. Field numbers: api/etcdserverpb/rpc.proto.
- *
- * Numbers are brought into the range that the store and the agreement's codec know (0 to 2^53-1) without
- * changing what the request means: no revision, version or time to live ever comes near 2^53.
  */
 import {
   type Compare,
@@ -28,9 +25,9 @@ export class TxnTooDeepError extends Error {
   override name = "TxnTooDeepError";
 }
 
-/** The number, or the nearest one from 0 to 2^53-1. */
-function natural(value: number): number {
-  return value <= 0 ? 0 : Math.min(value, Number.MAX_SAFE_INTEGER);
+/** The number, or the nearest one that is exact: no revision or version ever comes near 2^53. */
+function exact(value: number): number {
+  return Math.min(Math.max(value, -Number.MAX_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
 }
 
 export function readRangeRequest(reader: ProtoReader, end: number): RangeRequest {
@@ -59,10 +56,10 @@ export function readRangeRequest(reader: ProtoReader, end: number): RangeRequest
         rangeEnd = reader.byteString();
         break;
       case 0x18:
-        limit = natural(reader.int64());
+        limit = exact(reader.int64());
         break;
       case 0x20:
-        revision = natural(reader.int64());
+        revision = exact(reader.int64());
         break;
       case 0x28:
         sortOrder = reader.int32();
@@ -80,25 +77,22 @@ export function readRangeRequest(reader: ProtoReader, end: number): RangeRequest
         countOnly = reader.bool();
         break;
       case 0x50:
-        minModRevision = reader.int64();
+        minModRevision = exact(reader.int64());
         break;
       case 0x58:
-        maxModRevision = reader.int64();
+        maxModRevision = exact(reader.int64());
         break;
       case 0x60:
-        minCreateRevision = reader.int64();
+        minCreateRevision = exact(reader.int64());
         break;
       case 0x68:
-        maxCreateRevision = reader.int64();
+        maxCreateRevision = exact(reader.int64());
         break;
       default:
         reader.skip(tag);
     }
   }
   reader.end = outerEnd;
-  // A negative upper bound lets nothing pass, which a lower bound above every revision says as well.
-  const nothingByMod = maxModRevision < 0;
-  const nothingByCreate = maxCreateRevision < 0;
   return {
     key,
     rangeEnd,
@@ -109,10 +103,10 @@ export function readRangeRequest(reader: ProtoReader, end: number): RangeRequest
     serializable,
     keysOnly,
     countOnly,
-    minModRevision: nothingByMod ? Number.MAX_SAFE_INTEGER : natural(minModRevision),
-    maxModRevision: natural(maxModRevision),
-    minCreateRevision: nothingByCreate ? Number.MAX_SAFE_INTEGER : natural(minCreateRevision),
-    maxCreateRevision: natural(maxCreateRevision),
+    minModRevision,
+    maxModRevision,
+    minCreateRevision,
+    maxCreateRevision,
   };
 }
 
@@ -177,13 +171,22 @@ export function readCompactionRequest(bytes: Buffer): number {
   let revision = 0;
   while (reader.at < reader.end) {
     const tag = reader.tag();
-    if (tag === 0x08) revision = natural(reader.int64());
+    if (tag === 0x08) revision = exact(reader.int64());
     else reader.skip(tag);
   }
   return revision;
 }
 
-export function readTxnRequest(reader: ProtoReader, end: number, depth = 0): TxnRequest {
+/**
+ * Reads a TxnRequest. An operation of no kind becomes the `placeholder`; without one it raises
+ * EmptyRequestOpError.
+ */
+export function readTxnRequest(
+  reader: ProtoReader,
+  end: number,
+  placeholder?: RequestOp,
+  depth = 0,
+): TxnRequest {
   if (depth > TXN_DEPTH_MAX) throw new TxnTooDeepError();
   const compare: Compare[] = [];
   const success: RequestOp[] = [];
@@ -193,8 +196,8 @@ export function readTxnRequest(reader: ProtoReader, end: number, depth = 0): Txn
   while (reader.at < end) {
     const tag = reader.tag();
     if (tag === 0x0a) compare.push(readCompare(reader, reader.open()));
-    else if (tag === 0x12) success.push(readRequestOp(reader, reader.open(), depth));
-    else if (tag === 0x1a) failure.push(readRequestOp(reader, reader.open(), depth));
+    else if (tag === 0x12) success.push(readRequestOp(reader, reader.open(), placeholder, depth));
+    else if (tag === 0x1a) failure.push(readRequestOp(reader, reader.open(), placeholder, depth));
     else reader.skip(tag);
   }
   reader.end = outerEnd;
@@ -206,8 +209,13 @@ export class EmptyRequestOpError extends Error {
   override name = "EmptyRequestOpError";
 }
 
-function readRequestOp(reader: ProtoReader, end: number, depth: number): RequestOp {
-  let op: RequestOp | undefined;
+function readRequestOp(
+  reader: ProtoReader,
+  end: number,
+  placeholder: RequestOp | undefined,
+  depth: number,
+): RequestOp {
+  let op = placeholder;
   const outerEnd = reader.end;
   reader.end = end;
   while (reader.at < end) {
@@ -216,7 +224,8 @@ function readRequestOp(reader: ProtoReader, end: number, depth: number): Request
     else if (tag === 0x12) op = { type: "put", put: readPutRequest(reader, reader.open()) };
     else if (tag === 0x1a) {
       op = { type: "deleteRange", deleteRange: readDeleteRangeRequest(reader, reader.open()) };
-    } else if (tag === 0x22) op = { type: "txn", txn: readTxnRequest(reader, reader.open(), depth + 1) };
+    } else if (tag === 0x22)
+      op = { type: "txn", txn: readTxnRequest(reader, reader.open(), placeholder, depth + 1) };
     else reader.skip(tag);
   }
   reader.end = outerEnd;
@@ -252,7 +261,7 @@ function readCompare(reader: ProtoReader, end: number): Compare {
       case 0x28:
       case 0x30:
         operand = tag;
-        number = reader.int64();
+        number = exact(reader.int64());
         break;
       case 0x3a:
         operand = tag;
@@ -298,9 +307,9 @@ const NEVER = { target: CompareTarget.version, result: CompareResult.equal, numb
 /** Holds if the key is there. */
 const EXISTS = { target: CompareTarget.version, result: CompareResult.greater, number: 0 };
 
-/** Puts what the store need not know (unknown enum values, negative operands) in words that it knows. */
+/** Puts what the store need not know (unknown enum values) in words that it knows. */
 function normalizeCompare(compare: Compare): Compare {
-  const { result, target, number } = compare;
+  const { result, target } = compare;
   if (result < 0 || result > 3) {
     // etcd's comparison of an unknown kind holds; a value is compared only where there is one.
     return { ...compare, ...(target === CompareTarget.value ? EXISTS : ALWAYS) };
@@ -309,13 +318,20 @@ function normalizeCompare(compare: Compare): Compare {
     // etcd compares nothing with nothing, and finds it equal.
     return { ...compare, ...(result === CompareResult.equal ? ALWAYS : NEVER) };
   }
-  if (target === CompareTarget.value || target === CompareTarget.lease) return { ...compare, number: 0 };
-  if (number < 0) {
-    const holds = result === CompareResult.greater || result === CompareResult.notEqual;
-    return { ...compare, ...(holds ? ALWAYS : NEVER) };
-  }
-  return number > Number.MAX_SAFE_INTEGER ? { ...compare, number: Number.MAX_SAFE_INTEGER } : compare;
+  return compare;
 }
+
+const emptyOp = (key: string, sortOrder: number): RequestOp => ({
+  type: "range",
+  range: {
+    ...readRangeRequest(new ProtoReader(NO_BYTES), 0),
+    key,
+    sortOrder: sortOrder as SortOrder,
+  },
+});
+
+/** Two ranges that are refused for different reasons; see KvService. */
+export const EMPTY_OP_PLACEHOLDERS: readonly [RequestOp, RequestOp] = [emptyOp("", 0), emptyOp("k", -1)];
 
 /** Reads a whole message with one of the readers above. */
 export function readMessage<T>(bytes: Buffer, read: (reader: ProtoReader, end: number) => T): T {

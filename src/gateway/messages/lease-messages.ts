@@ -19,8 +19,8 @@ export function readLeaseGrantRequest(bytes: Buffer): LeaseGrantRequest {
     else if (tag === 0x10) id = reader.int64Exact();
     else reader.skip(tag);
   }
-  // What is negative is raised to the least time to live, like 0.
-  return { id, ttlSeconds: Math.min(Math.max(ttlSeconds, 0), Number.MAX_SAFE_INTEGER) };
+  const { MAX_SAFE_INTEGER } = Number;
+  return { id, ttlSeconds: Math.min(Math.max(ttlSeconds, -MAX_SAFE_INTEGER), MAX_SAFE_INTEGER) };
 }
 
 /** The ID of a LeaseRevokeRequest or a LeaseKeepAliveRequest. */

@@ -150,16 +150,13 @@ test("range requests are read as protobufjs writes them", () => {
   );
 });
 
-test("negative and huge numbers of a range request are brought into the store's range", () => {
+test("numbers of a range request keep their sign, and beyond 2^53 become the largest exact one", () => {
   const read = (request: Message) =>
     readMessage(encodeMessage("etcdserverpb.RangeRequest", request), readRangeRequest);
-  const negative = read({ limit: -3, revision: -4, min_mod_revision: -1, max_create_revision: -2 });
-  assert.equal(negative.limit, 0);
-  assert.equal(negative.revision, 0);
-  assert.equal(negative.minModRevision, 0);
-  assert.equal(negative.minCreateRevision, Number.MAX_SAFE_INTEGER);
-  assert.equal(negative.maxCreateRevision, 0);
+  const negative = read({ limit: -3, revision: -4, min_mod_revision: -1 });
+  assert.deepEqual([negative.limit, negative.revision, negative.minModRevision], [-3, -4, -1]);
   assert.equal(read({ revision: "9223372036854775807" }).revision, Number.MAX_SAFE_INTEGER);
+  assert.equal(read({ revision: "-9223372036854775808" }).revision, -Number.MAX_SAFE_INTEGER);
 });
 
 test("put and delete requests are read as protobufjs writes them", () => {
@@ -211,7 +208,7 @@ test("transactions are read with nesting, all targets and all operations", () =>
     ],
     failure: [{ request_range: { key: "r" } }],
   });
-  const txn = readMessage(bytes, readTxnRequest);
+  const txn = readMessage(bytes, (reader, end) => readTxnRequest(reader, end));
   assert.equal(txn.compare[0]!.number, 7);
   assert.equal(txn.compare[0]!.rangeEnd, "l");
   assert.equal(Buffer.from(txn.compare[1]!.value).toString(), "v");
@@ -224,11 +221,13 @@ test("transactions are read with nesting, all targets and all operations", () =>
 
 test("compares that the store need not know are put in its words", () => {
   const compare = (fields: Message) =>
-    readMessage(encodeMessage("etcdserverpb.TxnRequest", { compare: [fields] }), readTxnRequest).compare[0]!;
-  // A version is never negative: greater than -1 always holds, equal to -1 never.
-  const always = compare({ result: 1, target: 0, key: "k", version: -1 });
+    readMessage(encodeMessage("etcdserverpb.TxnRequest", { compare: [fields] }), (reader, end) =>
+      readTxnRequest(reader, end),
+    ).compare[0]!;
+  // A comparison of an unknown kind holds, and an unknown target is equal to anything.
+  const always = compare({ result: 9, target: 0, key: "k", version: 1 });
   assert.deepEqual([always.target, always.result, always.number], [0, 3, Number.MAX_SAFE_INTEGER]);
-  const never = compare({ result: 0, target: 1, key: "k", create_revision: -1 });
+  const never = compare({ result: 3, target: 9, key: "k", create_revision: 1 });
   assert.deepEqual([never.target, never.result, never.number], [0, 0, Number.MAX_SAFE_INTEGER]);
   // An operand of another target than the one named counts as zero.
   const mismatched = compare({ result: 0, target: 2, key: "k", version: 5 });
@@ -241,7 +240,7 @@ test("a transaction nested too deep is refused, not overflowed", () => {
     const op = lengthDelimited(0x22, bytes);
     bytes = lengthDelimited(0x12, op);
   }
-  assert.throws(() => readMessage(bytes, readTxnRequest), TxnTooDeepError);
+  assert.throws(() => readMessage(bytes, (reader, end) => readTxnRequest(reader, end)), TxnTooDeepError);
 });
 
 function lengthDelimited(tag: number, content: Buffer): Buffer {
@@ -258,7 +257,7 @@ test("bytes that are no message raise ProtoError and nothing else", () => {
         () => readMessage(Buffer.from(bytes), readRangeRequest),
         () => readMessage(Buffer.from(bytes), readPutRequest),
         () => readMessage(Buffer.from(bytes), readDeleteRangeRequest),
-        () => readMessage(Buffer.from(bytes), readTxnRequest),
+        () => readMessage(Buffer.from(bytes), (reader, end) => readTxnRequest(reader, end)),
         () => readWatchRequest(Buffer.from(bytes)),
       ];
       for (const attempt of attempts) {

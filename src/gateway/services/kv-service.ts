@@ -1,10 +1,12 @@
 /** etcdserverpb.KV: Range, Put, DeleteRange, Txn and Compact. */
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "../../store/request-checks.ts";
 import { isReadOnlyTxn } from "../../store/txn.ts";
-import type { RangeRequest, RequestOp, StoreErrorCode, TxnRequest } from "../../store/types.ts";
+import { type RangeRequest, type RequestOp, StoreErrorCode, type TxnRequest } from "../../store/types.ts";
 import { BACKEND_STATUS, STORE_STATUS } from "../errors.ts";
 import type { Method, UnaryCall } from "../grpc/method.ts";
 import {
+  EMPTY_OP_PLACEHOLDERS,
+  EmptyRequestOpError,
   readCompactionRequest,
   readDeleteRangeRequest,
   readMessage,
@@ -81,7 +83,11 @@ export class KvService {
   }
 
   #txn(message: Buffer, call: UnaryCall): void {
-    const txn = readMessage(message, readTxnRequest);
+    const txn = readTxn(message);
+    if (typeof txn === "string") {
+      call.fail(STORE_STATUS[txn]);
+      return;
+    }
     if (failed(call, checkTxn(txn))) return;
     if (isReadOnlyTxn(txn)) {
       if (this.#overloaded(call)) return;
@@ -104,6 +110,21 @@ export class KvService {
       call.reply(encodeHeaderResponse(this.#context.header, this.#context.term, result.revision));
     });
   }
+}
+
+/** Reads a TxnRequest; the code of its refusal when it has an operation of no kind. */
+function readTxn(message: Buffer): TxnRequest | StoreErrorCode {
+  try {
+    return readMessage(message, (reader, end) => readTxnRequest(reader, end));
+  } catch (error) {
+    if (!(error instanceof EmptyRequestOpError)) throw error;
+  }
+  // etcd answers with the first mistake of a request. If it matters what stands for the empty operation,
+  // that one is the first.
+  const [first, second] = EMPTY_OP_PLACEHOLDERS.map((placeholder) =>
+    checkTxn(readMessage(message, (reader, end) => readTxnRequest(reader, end, placeholder))),
+  );
+  return first === second && first !== undefined ? first : StoreErrorCode.keyNotFound;
 }
 
 /** Whether no range of a read-only Txn asks for the newest state. One without operations does. */

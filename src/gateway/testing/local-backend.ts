@@ -40,6 +40,11 @@ export class LocalBackend implements Backend {
     this.store = new Store({ engine: new MemoryEngine(), hasher, ...options });
   }
 
+  /** Operations that wait to be executed. */
+  get waiting(): number {
+    return this.#queue.length;
+  }
+
   newLeaseId(): bigint {
     return 0x7000_0000_0000_0000n + this.#nextLease++;
   }

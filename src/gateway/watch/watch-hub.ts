@@ -291,8 +291,9 @@ export class WatchHub {
       this.#sliceEvents = Math.max(SLICE_EVENTS_MIN, fitting);
     } else if (full && sizeBytes * 2 <= SLICE_SIZE_BYTES)
       this.#sliceEvents = Math.min(SLICE_EVENTS_MAX, this.#sliceEvents << 1);
+    const { compactRevision } = this.#context.backend.store;
     return {
-      events: events.map((event) => new SharedEvent(event)),
+      events: events.map((event) => new SharedEvent(event, compactRevision)),
       to: full ? events.at(-1)!.kv.modRevision : to,
     };
   }
