@@ -246,7 +246,11 @@ export class Core {
   /** Appends the record that stands for all that the log before it says, but for open instances. */
   appendState(): number {
     const { lastDecided, authority, stopTarget: stopped, checkpoint, checkpointDecision: decision } = this;
-    return this.append({ type: "state", lastDecided, authority, stopped, checkpoint, decision }, true);
+    const onProbation = this.probation !== undefined;
+    return this.append(
+      { type: "state", lastDecided, authority, stopped, onProbation, checkpoint, decision },
+      true,
+    );
   }
 
   /** Notes that the record with this sequence concerns the instance. */
@@ -323,6 +327,8 @@ export class Core {
     const { limit } = this.probation;
     if (limit === undefined || this.lastDecided < limit.cid || this.regency < limit.regency) return true;
     this.probation = undefined;
+    // Said in the log too, or it would be on probation again after its next restart.
+    this.appendState();
     return false;
   }
 

@@ -60,6 +60,8 @@ export type LogEntry =
       readonly authority: AuthorityCertificate | undefined;
       /** Highest regency that this member signed a STOP for; 0 for none. */
       readonly stopped: number;
+      /** Whether this member may have forgotten promises (probe.ts): true again after every restart until then. */
+      readonly onProbation: boolean;
       readonly checkpoint: CheckpointCertificate | undefined;
       readonly decision: DecisionCertificate | undefined;
     };
@@ -101,7 +103,9 @@ export function encodeLogEntry(entry: LogEntry): Uint8Array {
     case "state":
       w.u53(entry.lastDecided).boolean(entry.authority !== undefined);
       if (entry.authority !== undefined) writeAuthority(entry.authority, w);
-      w.u53(entry.stopped).boolean(entry.checkpoint !== undefined);
+      w.u53(entry.stopped)
+        .boolean(entry.onProbation)
+        .boolean(entry.checkpoint !== undefined);
       if (entry.checkpoint !== undefined) writeCheckpointCertificate(entry.checkpoint, w);
       w.boolean(entry.decision !== undefined);
       if (entry.decision !== undefined) writeCertificate(entry.decision, w);
@@ -149,6 +153,7 @@ function readEntry(r: Reader): LogEntry {
         lastDecided: r.u53(),
         authority: r.boolean() ? readAuthority(r) : undefined,
         stopped: r.u53(),
+        onProbation: r.boolean(),
         checkpoint: r.boolean() ? readCheckpointCertificate(r) : undefined,
         decision: r.boolean() ? readCertificate(r) : undefined,
       };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { toHex } from "../base/bytes.ts";
+import { decodeMessage } from "../consensus/messages.ts";
 import type { Operation } from "../store/types.ts";
 import { put, TestCluster } from "./testing/cluster.ts";
 
@@ -148,6 +149,40 @@ test("a member that lost its disk comes back without voting on what it may have 
   assert.equal(cluster.nodes[2]!.replica.serving, true);
   assertSameExecution(cluster, [0, 1, 2, 3]);
   assert.deepEqual(misbehaviour(cluster), []);
+});
+
+test("a member that lost its disk stays on probation over a restart", () => {
+  const cluster = new TestCluster(4, {});
+  cluster.run(50);
+  runWrites(cluster, 10, [0, 1, 2, 3]);
+  cluster.kill(2);
+  cluster.start(2, "lost");
+  cluster.drop = (from, to) => from === 2 || to === 2;
+  cluster.run(50);
+  // Its log is in order by now, and says of its own what was lost before.
+  cluster.kill(2);
+  cluster.start(2, "clean");
+  const voted: string[] = [];
+  cluster.drop = (from, _to, bytes) => {
+    const { type } = decodeMessage(bytes);
+    if (from === 2 && (type === "write" || type === "accept" || type === "stopData")) voted.push(type);
+    // Nobody tells it how far its promises may reach.
+    return type === "fenceReply";
+  };
+  runWrites(cluster, 20, [0, 1, 3]);
+  assert.deepEqual(voted, []);
+  // Told so, it votes again, and a further restart does not silence it.
+  cluster.drop = () => false;
+  runWrites(cluster, 20, [0, 1, 3]);
+  cluster.run(1000);
+  cluster.kill(2);
+  cluster.start(2, "clean");
+  cluster.kill(1);
+  runWrites(cluster, 10, [0, 3]);
+  // Its burned ballot has no quorum while member 1 is down: a leader change goes past it.
+  cluster.run(4000);
+  assert.equal(cluster.nodes[0]!.replica.store.revision, 61);
+  assertSameExecution(cluster, [0, 2, 3]);
 });
 
 test("a member whose execution differs stops serving and repairs itself from the others", () => {
