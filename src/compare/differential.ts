@@ -26,6 +26,7 @@ interface Options {
   readonly replay: string | undefined;
   readonly selfTest: boolean;
   readonly coverage: boolean;
+  readonly keep: boolean;
 }
 
 interface StoreName {
@@ -64,7 +65,8 @@ const command = new Command("compare")
   )
   .option("--replay <file>", "operations to run instead, one per line, as printed for a difference")
   .option("--self-test", "plant mistakes in what an etcd answers and show that each is found", false)
-  .option("--coverage", "print what the run reached, in counts", false);
+  .option("--coverage", "print what the run reached, in counts", false)
+  .option("--keep", "keep the folders with the stores' logs and data", false);
 
 /** What a run over two stores needs to go on after a difference. */
 interface Session {
@@ -131,9 +133,10 @@ async function shrinkDifference(
   console.log(`  replay: npm run compare -- --replay ${file}`);
 }
 
-/** Differences of one cause look alike but for numbers. */
+/** Differences of one cause look alike but for numbers; errors are told apart by what both sides said. */
 function signatureOf(difference: Difference): string {
-  return difference.path.replaceAll(/\d+/g, "N");
+  const errors = difference.answers.map((answer) => /^\{"error":.*/.exec(answer)?.[0] ?? "");
+  return [difference.path, ...errors].join(" ").replaceAll(/\d+/g, "N");
 }
 
 async function compareStores(session: Session): Promise<number> {
@@ -230,9 +233,10 @@ async function main(): Promise<number> {
   const stores = await Promise.all(
     [options.left, rightName].map(({ kind, members }) => startStore(kind, { members, ...storeOptions })),
   );
+  if (options.keep) console.log(`logs: ${stores.map(({ directory }) => directory).join(" ")}`);
   const [leftStore, rightStore] = stores as [RunningStore, RunningStore];
   const stop = async (): Promise<void> => {
-    await Promise.all(stores.map((store) => store.stop()));
+    await Promise.all(stores.map((store) => store.stop(options.keep)));
   };
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, () => void stop().finally(() => process.exit(130)));

@@ -119,10 +119,10 @@ export class Runner {
       case "watchCancel":
         return this.#watchCancel(operation);
       case "watchProgress":
-        return this.#streams.get(operation.stream)?.drain(this.#heads());
+        return this.#drain(this.#streams.get(operation.stream));
       case "watchClose": {
         const stream = this.#streams.get(operation.stream);
-        await stream?.drain(this.#heads());
+        await this.#drain(stream);
         stream?.close();
         this.#streams.delete(operation.stream);
         return;
@@ -266,15 +266,34 @@ export class Runner {
     const watchId = stream.watchIds[operation.nth % stream.watchIds.length];
     if (watchId === undefined) return;
     // A cancel overtakes events that are on their way, and those are then dropped.
-    await stream.drain(this.#heads());
+    await this.#drain(stream);
     await stream.cancel(watchId);
+  }
+
+  async #drain(stream: StreamPair | undefined): Promise<void> {
+    if (stream === undefined || stream.watchIds.length === 0) return;
+    await this.#mark();
+    await this.#fenceMembers(new Set([stream.member]));
+    await stream.drain(this.#heads());
   }
 
   /** Waits until all watchers were told all events; those from a future revision only once it has come. */
   async #drainAll(): Promise<void> {
-    const due = [...this.#streams.values()].filter((stream) => stream.futureRevision <= this.#progress.head);
+    const streams = [...this.#streams.values()].filter((stream) => stream.watchIds.length > 0);
+    if (streams.length === 0) return;
+    await this.#mark();
+    const due = streams.filter((stream) => stream.futureRevision <= this.#progress.head);
     await this.#fenceMembers(new Set(due.map((stream) => stream.member)));
     await Promise.all(due.map((stream) => stream.drain(this.#heads())));
+  }
+
+  /**
+   * Makes a new revision. An answer to an earlier request for progress, from before a watcher was there, may still
+   * be on its way; it cannot name this revision.
+   */
+  async #mark(): Promise<void> {
+    const request = { key: "drain-marker" };
+    await this.#call({ kind: "call", rpc: "put", member: this.#writer, request }, this.#index);
   }
 }
 

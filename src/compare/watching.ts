@@ -299,7 +299,7 @@ export class StreamPair {
       const revision = Number((told.header as Message | undefined)?.revision ?? 0);
       if (revision > head)
         this.#missing(side, `progress told at ${revision}, above the newest revision ${head}`);
-      // An older answer, to a request that was asked again: the one to this request follows.
+      // An answer to a request of an earlier time that was asked again.
       if (revision >= head) return;
     }
     this.#missing(side, "no progress told");
