@@ -3,7 +3,7 @@
  * tests hold the store against it.
  */
 import { compareBytes } from "../base/bytes.ts";
-import { checkTxn } from "./request-checks.ts";
+import { checkPut, checkTxn } from "./request-checks.ts";
 import type {
   Compare,
   DeleteRangeRequest,
@@ -68,6 +68,10 @@ export class NaiveModel {
     switch (operation.type) {
       case "put":
       case "deleteRange": {
+        const lease = operation.type === "put" ? operation.put.lease : 0n;
+        // Mistakes in the request itself come before the lease, what is missing in the store after it.
+        const wellFormed = operation.type !== "put" || checkPut(operation.put) === undefined;
+        if (wellFormed && lease !== 0n && !this.leases.has(lease)) throw new Refused("leaseNotFound");
         const { responses } = this.#txn({ compare: [], success: [operation], failure: [] });
         const only = responses[0]!;
         return only as OperationResult;

@@ -207,7 +207,12 @@ export class Store {
   }
 
   #put(request: PutRequest, wantResult: boolean): OperationResult {
-    const error = checkPut(request) ?? checkPutState(this.#space, request);
+    let error = checkPut(request);
+    // A put by itself looks for its lease first, a put in a transaction for what it keeps.
+    if (error === undefined && request.lease !== 0n && this.#leases.get(request.lease) === undefined) {
+      error = StoreErrorCode.leaseNotFound;
+    }
+    error ??= checkPutState(this.#space, request);
     if (error !== undefined) return refusal(error);
     if (this.#isFull()) return refusal(StoreErrorCode.noSpace);
     this.#space.beginChanges();
