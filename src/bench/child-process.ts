@@ -3,7 +3,8 @@
  * system has `setpriv`, the kernel ends them even when the bench itself is killed with -9.
  */
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
-import { accessSync, constants, rmSync } from "node:fs";
+import { accessSync, constants, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 
 const children = new Set<ChildProcess>();
@@ -11,6 +12,7 @@ const children = new Set<ChildProcess>();
 const foreignPids = new Set<number>();
 const folders = new Set<string>();
 let installed = false;
+const folderPrefix = "kmmr-yardstick-";
 
 /** Starts a program that does not outlive this process. */
 export function spawnBound(
@@ -40,10 +42,20 @@ export function releasePids(pids: readonly number[]): void {
   for (const pid of pids) foreignPids.delete(pid);
 }
 
-/** Removes the folder at the end. */
-export function bindFolder(folder: string): void {
+/**
+ * A folder for data and logs, removed at the end. It carries the process id, so that a later run can remove what one
+ * left that was killed with -9.
+ */
+export function temporaryFolder(): string {
   installCleanup();
+  for (const name of readdirSync(tmpdir())) {
+    const owner = new RegExp(`^${folderPrefix}([0-9]+)-`).exec(name)?.[1];
+    if (owner !== undefined && !isAlive(Number(owner)))
+      rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+  const folder = mkdtempSync(join(tmpdir(), `${folderPrefix}${process.pid}-`));
   folders.add(folder);
+  return folder;
 }
 
 /** Asks for an end with SIGTERM and insists with SIGKILL. */

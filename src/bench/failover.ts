@@ -2,14 +2,13 @@
  * `npm run bench:failover`: how long acknowledgements stop when the leader is killed with -9 under load, and whether
  * what was acknowledged is there afterwards, once and in order. Then the same with all members killed at once.
  */
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { formatTable } from "../cli/table.ts";
-import { bindFolder } from "./child-process.ts";
+import { temporaryFolder } from "./child-process.ts";
 import { call, connectTo, methodHeaders } from "./connect.ts";
 import { CounterWriters } from "./counter-writers.ts";
 import { startEtcd } from "./etcd-target.ts";
@@ -173,8 +172,7 @@ async function killAndRestart(
 }
 
 async function run(options: FailoverOptions): Promise<number> {
-  const folder = mkdtempSync(join(tmpdir(), "kmmr-bench-"));
-  bindFolder(folder);
+  const folder = temporaryFolder();
   progress(`starting ${options.members} members of ${options.cluster}`);
   const start = options.cluster === "etcd" ? startEtcd : startKmmr;
   const target = await start({

@@ -1,12 +1,12 @@
 /**
  * `npm run bench`: KmMR beside etcd under the same load.
  */
-import { mkdirSync, mkdtempSync, statfsSync, writeFileSync } from "node:fs";
-import { cpus, release, tmpdir, totalmem } from "node:os";
+import { mkdirSync, statfsSync, writeFileSync } from "node:fs";
+import { cpus, release, totalmem } from "node:os";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { bindFolder } from "./child-process.ts";
+import { temporaryFolder } from "./child-process.ts";
 import { startEtcd } from "./etcd-target.ts";
 import { startKmmr } from "./kmmr-target.ts";
 import { type Measurement, type MemberUsage, measure, memoryOf } from "./measurement.ts";
@@ -51,8 +51,7 @@ async function main(): Promise<number> {
 
 async function run(options: BenchOptions): Promise<Report> {
   const startedAtMs = Date.now();
-  const folder = mkdtempSync(join(tmpdir(), "kmmr-bench-"));
-  bindFolder(folder);
+  const folder = temporaryFolder();
   const targets: Target[] = [];
   const sessions: Session[] = [];
   try {
