@@ -183,7 +183,10 @@ export class DemoSupervisor {
       await this.#nextChange(Math.min(leftMs, 250));
     }
     const { pid, ending } = process;
-    if (pid === null) return { ok: false, text: `${process.name} ended again (${ending})`, pid };
+    if (pid === null) {
+      const reason = process.lastLogLines(1).map((line) => `\n  ${line}`);
+      return { ok: false, text: `${process.name} ended again (${ending})${reason.join("")}`, pid };
+    }
     const serves = isServing(process.report);
     const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
     const text = serves ? `serves after ${seconds} s` : "runs, and serves once enough others do";

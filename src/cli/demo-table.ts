@@ -34,7 +34,7 @@ function shellWord(text: string): string {
 
 /** Lines that make etcdctl find the demo. */
 function exports(demo: ShownDemo): string {
-  const lines = [`export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=${demo.masters.map((m) => m.clientUrl).join(",")}`];
+  const lines = [`export ETCDCTL_ENDPOINTS=${demo.masters.map((m) => m.clientUrl).join(",")}`];
   if (demo.cacert !== null && demo.cert !== null && demo.key !== null) {
     lines.push(`export ETCDCTL_CACERT=${shellWord(demo.cacert)}`);
     lines.push(`export ETCDCTL_CERT=${shellWord(demo.cert)} ETCDCTL_KEY=${shellWord(demo.key)}`);

@@ -4,7 +4,7 @@
 import { rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { type Config, ConfigError, loadConfig } from "../node/config.ts";
+import { ConfigError, loadConfig } from "../node/config.ts";
 import { createLogger, type Logger } from "../node/logger.ts";
 import type { Member } from "../node/member.ts";
 import { LogDamagedError } from "../storage/log-errors.ts";
@@ -25,21 +25,10 @@ interface NodeOptions {
   readonly removeWhenOrphaned?: string;
 }
 
-/** Loads the config; problems become the text and exit code of the command. */
-function configOf(options: NodeOptions): Config {
+/** Runs a part of the start; what an operator can correct gets its own text and exit code. */
+async function starting<T>(part: () => Promise<T>): Promise<T> {
   try {
-    return loadConfig(options.config);
-  } catch (error) {
-    if (error instanceof ConfigError) throw new CommandError(error.message, ExitCode.usage);
-    throw error;
-  }
-}
-
-async function openMember(config: Config, configFile: string, logger: Logger): Promise<Member> {
-  try {
-    // Loaded here only: the other commands do without all that a master is made of.
-    const { Member } = await import("../node/member.ts");
-    return await Member.open(config, configFile, logger);
+    return await part();
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandError(error.message, ExitCode.usage);
     if (error instanceof LogDamagedError) throw new CommandError(error.message, ExitCode.severe);
@@ -77,12 +66,17 @@ function reportChanges(member: Member): void {
   send();
 }
 
+/** Checks the config and the files it names, without starting anything. */
+async function checkConfig(options: NodeOptions): Promise<void> {
+  const { checkFiles } = await import("../node/member-files.ts");
+  const config = await starting(async () => loadConfig(options.config));
+  await starting(async () => checkFiles(config));
+  console.log(options.output === "json" ? JSON.stringify(config) : `${options.config}: no problem found`);
+}
+
 async function runNode(options: NodeOptions): Promise<void> {
-  const config = configOf(options);
-  if (options.check === true) {
-    console.log(options.output === "json" ? JSON.stringify(config) : `${options.config}: no problem found`);
-    return;
-  }
+  if (options.check === true) return checkConfig(options);
+  const config = await starting(async () => loadConfig(options.config));
   const logger = createLogger(config.log.level);
   let member: Member | undefined;
   let ending = false;
@@ -115,14 +109,17 @@ async function runNode(options: NodeOptions): Promise<void> {
     process.on("disconnect", endOrphaned);
     if (!process.connected) return endOrphaned();
   }
-  member = await openMember(config, resolve(options.config), logger);
-  member.onFatal((error) => {
+  // Loaded here only: the other commands do without all that a master is made of.
+  const { Member } = await import("../node/member.ts");
+  const opened = await starting(() => Member.open(config, resolve(options.config), logger));
+  member = opened;
+  opened.onFatal((error) => {
     logger.error("this master cannot go on", { error: error instanceof Error ? error.stack : String(error) });
     process.exit(ExitCode.failure);
   });
-  await member.start();
-  if (options.supervised === true) reportChanges(member);
-  else if (options.output === "json") console.log(JSON.stringify(member.addresses()));
+  await starting(() => opened.start());
+  if (options.supervised === true) reportChanges(opened);
+  else if (options.output === "json") console.log(JSON.stringify(opened.addresses()));
 }
 
 /** The `node` command. */
@@ -130,7 +127,7 @@ export function nodeCommand(): Command {
   const command = new Command("node")
     .description("run one master of a cluster, as its config file says, until SIGTERM or SIGINT")
     .requiredOption("-c, --config <file>", "config file of this master (kmmr init writes it)")
-    .option("--check", "only check the config file")
+    .option("--check", "only check the config file and the files it names")
     .addOption(outputOption())
     .addOption(new Option("--supervised").hideHelp())
     .addOption(new Option("--remove-when-orphaned <folder>").hideHelp())

@@ -94,7 +94,7 @@ export async function writeDeployment(folder: string, deployment: Deployment): P
   const genesis: Genesis = {
     clusterId: randomId(),
     operatorPublicKey: operator.publicKey,
-    quotaBytes: deployment.quotaBytes,
+    ...(deployment.quotaBytes === undefined ? {} : { quotaBytes: deployment.quotaBytes }),
     members: deployment.masters.map((master, index) => ({
       name: master.name,
       id: randomId(),

@@ -47,7 +47,7 @@ export interface Genesis {
    * Size of the data above which only deletes are taken; the store's default when left out. Agreed on here,
    * because members with different ones would answer differently.
    */
-  readonly quotaBytes?: number | undefined;
+  readonly quotaBytes?: number;
 }
 
 const FORMAT = "kmmr-genesis/1";
@@ -111,7 +111,7 @@ export function parseGenesis(text: string): Genesis {
   const { clusterId, operatorPublicKey, quotaBytes, members } = result.data;
   const problems = duplicates(members);
   if (problems.length > 0) throw new GenesisError(problems);
-  return { clusterId, operatorPublicKey, quotaBytes, members };
+  return { clusterId, operatorPublicKey, members, ...(quotaBytes === undefined ? {} : { quotaBytes }) };
 }
 
 /** Writes a genesis as JSON. `parseGenesis` gives the same back. */

@@ -105,9 +105,11 @@ test("moreWork asks for another work, and ticks come without inputs", async () =
   });
   loop.start();
   loop.input({ type: "linkUp", peer: 1 });
-  await delay(60);
+  // On a busy machine ticks come late; that they come is what matters.
+  const deadlineMs = performance.now() + 10_000;
+  while (ticks < 3 && performance.now() < deadlineMs) await delay(10);
   loop.stop();
-  assert(ticks >= 3, `${ticks} ticks in 60 ms`);
+  assert(ticks >= 3, `${ticks} ticks`);
   assert.equal(left < 0, true);
   assert.equal(events[0], "linkUp");
 });

@@ -7,8 +7,9 @@ import { equalBytes } from "../base/bytes.ts";
 import type { Membership } from "../consensus/membership.ts";
 import { certificateFingerprint } from "../transport/identity.ts";
 import type { LinkCredentials } from "../transport/tls.ts";
+import { readClientTls } from "./client-tls.ts";
 import { type Config, ConfigError, readProblem } from "./config.ts";
-import { KeyError, type NodeHasher, NodeSigner } from "./crypto.ts";
+import { KeyError, NodeHasher, NodeSigner } from "./crypto.ts";
 import { type Genesis, GenesisError, parseGenesis, toMembership } from "./genesis.ts";
 import { nearestName } from "./nearest-name.ts";
 
@@ -20,6 +21,12 @@ export interface MemberFiles {
   readonly self: number;
   readonly signer: NodeSigner;
   readonly linkCredentials: LinkCredentials;
+}
+
+/** Reads and checks all files that the config names, for nothing but the errors; throws ConfigError. */
+export function checkFiles(config: Config): void {
+  readMemberFiles(config, new NodeHasher());
+  readClientTls(config.client);
 }
 
 function readText(key: string, fileName: string): string {
