@@ -256,12 +256,12 @@ function faultOf(core: Core, proposal: Proposal): string | undefined {
   if (!equalBytes(value.previousDigest, core.lastDigest)) return "does not follow the decision before";
   if (!core.table.accepts(value.bundles)) return "repeats or leaves out bundles of an origin";
   if (core.mutated("timestampNotChecked")) return undefined;
+  const { clockBoundMs } = core.options;
   if (value.timestampMs <= core.lastTimestampMs) return "time does not grow";
-  if (
-    Math.abs(value.timestampMs - core.wallMs) > core.options.clockBoundMs &&
-    value.timestampMs !== core.lastTimestampMs + 1
-  ) {
-    return "time is too far from this member's clock";
+  if (value.timestampMs < core.wallMs - clockBoundMs) return "time is too far behind this member's clock";
+  // Where agreed time is ahead of the clocks already, it can only go on from there, by the least step.
+  if (value.timestampMs > core.wallMs + clockBoundMs && value.timestampMs !== core.lastTimestampMs + 1) {
+    return "time is too far ahead of this member's clock";
   }
   return undefined;
 }

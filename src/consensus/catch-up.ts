@@ -286,8 +286,15 @@ function signDecided(core: Core, cid: number): Extract<Message, { type: "accept"
   return message;
 }
 
+/** The own ACCEPT of the instance in progress, once it is on disk: it may be given again and again. */
+function ownAccept(core: Core): Extract<Message, { type: "accept" }> | undefined {
+  const { accepted, cid } = core.instance;
+  if (accepted?.durable !== true) return undefined;
+  return signAccept(core, cid, accepted.regency, accepted.digest).message;
+}
+
 export function onAcceptRequest(core: Core, from: number, cid: number): void {
   if (!core.mayAnswer("accept", from)) return;
-  const message = signDecided(core, cid);
+  const message = cid === core.instance.cid ? ownAccept(core) : signDecided(core, cid);
   if (message !== undefined) core.send(from, message);
 }

@@ -138,6 +138,8 @@ export class Core {
   // Progress.
   timeoutFactor = 1;
   relaxedAtMs = 0;
+  /** Since when agreed time lags behind what a lease waits for; now while none does. */
+  timeDueSinceMs = 0;
   leaderHeardAtMs = 0;
   lastDecidedAtMs = 0;
   decidedInRegency = false;

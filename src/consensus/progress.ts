@@ -148,6 +148,10 @@ function accuseWaiting(core: Core, now: number, factor: number): void {
       }
     }
   }
+  // Agreed time that stands still is a request of all members that waits: leases must expire.
+  if (!core.application.timeIsDue(core.wallMs)) core.timeDueSinceMs = now;
+  if (now - Math.max(core.timeDueSinceMs, core.readyAtMs) > limitMs)
+    core.accuse("a lease waits for its expiry");
   const bound = core.sync?.bindings.has(core.instance.cid) ?? false;
   if (bound && now - Math.max(core.readyAtMs, core.lastDecidedAtMs) > limitMs) {
     core.accuse("a bound value waits for its decision");

@@ -86,7 +86,7 @@ export function recover(core: Core, log: Recovered, applied: AppliedPosition | u
     core.lastDecided = applied.cid;
     core.lastDigest = applied.digest;
     core.lastTimestampMs = applied.timestampMs;
-    core.table.read(new Reader(applied.table));
+    if (!core.mutated("dedupNotReplicated")) core.table.read(new Reader(applied.table));
   }
   restoreHistory(core, content);
   core.nextInstance();

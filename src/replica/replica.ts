@@ -437,7 +437,9 @@ export class Replica {
 
   #execute({ entry, table }: Executable): void {
     const { store } = this;
-    store.beginBatch(entry.value.timestampMs);
+    const core = this.#core;
+    // Leases expire by the batch's time, the same everywhere; never by a clock of this machine.
+    store.beginBatch(core.mutated("leaseExpiryByLocalClock") ? core.wallMs : entry.value.timestampMs);
     let sizeBytes = 0;
     for (const bundle of entry.bundles) {
       sizeBytes += bundle.encoded.length;

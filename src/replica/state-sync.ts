@@ -254,7 +254,7 @@ export class StateSync {
       core.lastDecided = position.cid;
       core.lastDigest = position.digest;
       core.lastTimestampMs = position.timestampMs;
-      core.table.read(new Reader(position.table));
+      if (!core.mutated("dedupNotReplicated")) core.table.read(new Reader(position.table));
       core.pool.pruneAll();
       core.history.reset(position.cid, decision);
       for (const seq of core.outbox.keys()) {
