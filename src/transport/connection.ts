@@ -13,6 +13,8 @@ import { Outbox } from "./outbox.ts";
 const COPY_LIMIT_BYTES = 64 * 1024;
 /** At most this much is handed to the socket in one write. */
 const WRITE_SIZE_BYTES = 256 * 1024;
+/** What a message costs its receiver beside its bytes: many small ones are a flood too. */
+const MESSAGE_COST_BYTES = 100;
 const SIGN_OF_LIFE = encodeFrameHeader(0);
 
 /** Bounds of one lane. */
@@ -21,6 +23,8 @@ export interface LaneLimits {
   readonly maxFrameBytes: number;
   /** What may wait for a slow peer before the oldest messages are dropped. */
   readonly maxQueueBytes: number;
+  /** What a peer may send in the long run; beyond, its socket is not read for a moment. */
+  readonly maxReceivedBytesPerSecond: number;
 }
 
 /** Why a connection ended; counted. */
@@ -66,6 +70,10 @@ export class Connection {
   #received = true;
   #sent = true;
   #silentMs = 0;
+  /** What may still be received before the next tick. */
+  #quotaBytes = 0;
+  #quotaPerMs = 0;
+  #throttled = 0;
   #quietMs = 0;
   readonly #flush = () => this.#flushNow();
 
@@ -104,6 +112,11 @@ export class Connection {
     this.#write(encodeFrames([hello], FRAME_HEADER_SIZE_BYTES + hello.length));
   }
 
+  /** Times the peer was made to wait because it sent too much. */
+  get throttled(): number {
+    return this.#throttled;
+  }
+
   /**
    * Sends a message, not empty and of at most the lane's frame size, which must not be changed afterwards.
    * Only once `ready` was called; lost when the connection is closed.
@@ -124,6 +137,8 @@ export class Connection {
     this.#quietMs = this.#sent ? 0 : this.#quietMs + elapsedMs;
     this.#received = false;
     this.#sent = false;
+    if (this.#quotaBytes <= 0) this.#socket.resume();
+    this.#quotaBytes = Math.min(this.#quotaBytes + elapsedMs * this.#quotaPerMs, 1000 * this.#quotaPerMs);
     if (this.#silentMs >= silenceMs) {
       this.close("silent");
     } else if (this.#quietMs >= lifeSignMs && !this.#full) {
@@ -143,19 +158,27 @@ export class Connection {
   #read(chunk: Buffer): void {
     if (this.#closed) return;
     this.#received = true;
-    if (!this.#reader.read(chunk)) this.close("malformed");
+    if (!this.#reader.read(chunk)) {
+      this.close("malformed");
+    } else if (this.#quotaBytes <= 0 && this.#outbox !== undefined) {
+      this.#throttled++;
+      this.#socket.pause();
+    }
   }
 
   #take(message: Uint8Array): boolean {
     if (this.#outbox !== undefined) {
       this.counts.receivedMessages++;
       this.counts.receivedBytes += message.length;
+      this.#quotaBytes -= message.length + MESSAGE_COST_BYTES;
       this.#handler.message(message);
     } else {
       const limits = this.#handler.hello(message);
       if (limits) {
         this.#outbox = new Outbox(limits.maxQueueBytes);
         this.#reader.maxFrameBytes = limits.maxFrameBytes;
+        this.#quotaPerMs = limits.maxReceivedBytesPerSecond / 1000;
+        this.#quotaBytes = limits.maxReceivedBytesPerSecond;
         this.#handler.ready();
       } else {
         this.close("refused");

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { connect as connectPlain, createServer, type Socket } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { connect, type TLSSocket } from "node:tls";
+import { equalBytes } from "../base/bytes.ts";
 import type { Lane } from "../replica/contract.ts";
 import { makeLinkCredentials } from "./credentials.fixture.ts";
 import { encodeFrameHeader, encodeFrames } from "./frame.ts";
@@ -146,7 +147,9 @@ describe("links", { concurrency: false }, () => {
           bulk.map((bytes) => bytes.length),
           sizes,
         );
-        assert.ok(bulk.every((bytes) => bytes.every((byte) => byte === bytes.length % 251)));
+        assert.ok(
+          bulk.every((bytes) => equalBytes(bytes, new Uint8Array(bytes.length).fill(bytes.length % 251))),
+        );
       }
     }
     const stats = members[0]!.links.stats();
@@ -279,7 +282,7 @@ describe("links", { concurrency: false }, () => {
 
   it("hold no more than the bound for a peer that does not read, and drop the oldest", async () => {
     const ports = [await freePort(), await freePort()];
-    const bulk = { maxFrameBytes: 100_000, maxQueueBytes: 1_000_000 };
+    const bulk = { ...LINK_LIMITS.bulk, maxFrameBytes: 100_000, maxQueueBytes: 1_000_000 };
     const b = await start(1, ports, { limits: { bulk } });
     const both = await Promise.all([dial(ports[1]!, credentials[0]!), dial(ports[1]!, credentials[0]!)]);
     both[0]!.write(hello("vote"));
@@ -297,6 +300,21 @@ describe("links", { concurrency: false }, () => {
     b.links.send(0, "bulk", new Uint8Array(100_001));
     assert.equal(b.links.stats().oversizedMessages, 1);
     await stop(b);
+  });
+
+  it("read no more from a flooding peer than its quota, and lose nothing of it", async () => {
+    const vote = { ...LINK_LIMITS.vote, maxReceivedBytesPerSecond: 400_000 };
+    const ports = [await freePort(), await freePort()];
+    const [a, b] = await Promise.all([start(0, ports), start(1, ports, { limits: { vote } })]);
+    await until(() => a.links.isUp(1) && b.links.isUp(0), "both up");
+    const startMs = performance.now();
+    for (let i = 0; i < 600; i++) a.links.send(1, "vote", new Uint8Array(1000));
+    await until(() => b.received.length === 600, "all received");
+    // 660,000 bytes as they are counted: 400,000 at once, the rest at 400,000 a second, in steps of 250 ms.
+    assert.ok(performance.now() - startMs > 250, "the flood was slowed down");
+    assert.ok(b.links.stats().peers[0]!.vote.throttled > 0);
+    assert.deepEqual(b.events, ["up 0"]);
+    await Promise.all([stop(a), stop(b)]);
   });
 
   it("count what cannot be sent to a peer that is away", async () => {

@@ -24,6 +24,8 @@ export interface LinkPeer {
   readonly tlsKeyFingerprint: string;
 }
 
+const MIB = 1024 * 1024;
+
 /** Bounds and times of links. */
 export interface LinkLimits {
   readonly vote: LaneLimits;
@@ -37,10 +39,13 @@ export interface LinkLimits {
   readonly silenceMs: number;
 }
 
-/** Defaults: a slow peer holds at most 20 MiB of this process. */
+/**
+ * Defaults: a slow peer holds at most 20 MiB of this process. A peer sends some 5 MB of votes a second at ten
+ * thousand instances a second, so that its quota stops only floods.
+ */
 export const LINK_LIMITS: LinkLimits = {
-  vote: { maxFrameBytes: 1024 * 1024, maxQueueBytes: 4 * 1024 * 1024 },
-  bulk: { maxFrameBytes: 4 * 1024 * 1024, maxQueueBytes: 16 * 1024 * 1024 },
+  vote: { maxFrameBytes: MIB, maxQueueBytes: 4 * MIB, maxReceivedBytesPerSecond: 32 * MIB },
+  bulk: { maxFrameBytes: 4 * MIB, maxQueueBytes: 16 * MIB, maxReceivedBytesPerSecond: 256 * MIB },
   admission: ADMISSION_LIMITS,
   handshakeTimeoutMs: 2000,
   lifeSignMs: 1000,

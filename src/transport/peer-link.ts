@@ -13,6 +13,8 @@ export interface LaneStats {
   /** Not sent: the lane was down, or the peer too slow. */
   readonly droppedMessages: number;
   readonly queuedBytes: number;
+  /** Times it was not read for a moment because the peer sent too much. */
+  readonly throttled: number;
   /** Times it was connected. */
   readonly connects: number;
 }
@@ -34,6 +36,7 @@ class LaneState {
   #receivedMessages = 0;
   #receivedBytes = 0;
   #dropped = 0;
+  #throttled = 0;
 
   drop(): void {
     this.#dropped++;
@@ -47,6 +50,7 @@ class LaneState {
     this.#receivedMessages += counts.receivedMessages;
     this.#receivedBytes += counts.receivedBytes;
     this.#dropped += connection.dropped;
+    this.#throttled += connection.throttled;
   }
 
   stats(): LaneStats {
@@ -59,6 +63,7 @@ class LaneState {
       receivedBytes: this.#receivedBytes + (now?.receivedBytes ?? 0),
       droppedMessages: this.#dropped + (this.connection?.dropped ?? 0),
       queuedBytes: this.connection?.queuedBytes ?? 0,
+      throttled: this.#throttled + (this.connection?.throttled ?? 0),
       connects: this.connects,
     };
   }
