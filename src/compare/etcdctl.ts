@@ -8,10 +8,10 @@ import { Command } from "commander";
 import { etcdBinaries, etcdMissingHint } from "../bench/etcd-binaries.ts";
 import { OutputNormalizer, type ProgramOutput } from "./etcdctl-output.ts";
 import { type SessionStep, session } from "./etcdctl-session.ts";
-import { type RunningStore, type StoreKind, startStore } from "./store.ts";
+import { type RunningStore, startStore } from "./store.ts";
 
 interface Options {
-  readonly right: StoreKind;
+  readonly right: "etcd" | "kmmr";
   readonly masters: number;
   readonly clientTls: "on" | "off";
   readonly verbose: boolean;
@@ -19,7 +19,7 @@ interface Options {
 
 const command = new Command("compare:etcdctl")
   .description("Compares what etcdctl prints on KmMR with what it prints on a real etcd of as many members.")
-  .option("--right <etcd|kmmr|door>", "the store under test", "kmmr")
+  .option("--right <etcd|kmmr>", "the store under test", "kmmr")
   .option("--masters <n>", "members of both stores", Number, 4)
   .option("--client-tls <on|off>", "client certificates between etcdctl and KmMR", "on")
   .option("--verbose", "print what was compared", false);

@@ -23,7 +23,7 @@ const makers: { readonly [name: string]: readonly [number, Maker] } = {
   leaseTimeToLive: [2, (g) => g.call("leaseTimeToLive", { ID: g.lease(), keys: g.random.chance(0.6) })],
   leaseLeases: [0.5, (g) => g.call("leaseLeases", {})],
   alarm: [0.2, (g) => g.call("alarm", { action: 0 })],
-  big: [0.1, (g) => g.big()],
+  big: [0.2, (g) => g.big()],
   watch: [2, (g) => g.watch()],
   watchCancel: [0.8, (g) => g.watchCancel()],
   watchProgress: [0.5, (g) => ({ kind: "watchProgress", stream: g.random.below(streamCount) })],
@@ -70,13 +70,12 @@ export class Generator extends RequestGenerator {
   big(): Operation {
     const random = this.random;
     const kib = 1024;
-    switch (random.below(8)) {
+    switch (random.below(16)) {
       case 0:
         return this.call("put", { key: this.key(), value: { $fill: "L", sizeBytes: 1600 * kib } });
       case 1:
         return this.call("put", { key: this.key(), value: { $fill: "M", sizeBytes: 2300 * kib } });
       case 2:
-      case 3:
         return this.call("deleteRange", { key: "big/", range_end: "big0", prev_kv: random.chance(0.3) });
       default:
         return this.call("put", {

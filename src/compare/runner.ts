@@ -167,7 +167,8 @@ export class Runner {
     right: Extract<Answer, { ok: true }>,
   ): Promise<void> {
     const ids = [left, right].map((answer) => answer.message.ID as bigint | undefined);
-    const chosen = request.ID === undefined || Number((request.ID as LeaseReference).number) === 0;
+    const asked = request.ID as LeaseReference | undefined;
+    const chosen = asked === undefined || (asked.$lease === "id" && asked.number === 0);
     for (const [i, id] of ids.entries()) {
       if (id === undefined) continue;
       if (chosen) this.#sides[i]!.addChosenLease(id);
