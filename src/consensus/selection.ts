@@ -46,12 +46,15 @@ export function selectValue(
         agreeing += 1;
       }
     }
-    if (agreeing < quorum) continue;
-    const better =
-      best === undefined ||
-      (mutation === "selectionLowestClaim" ? claim.regency < best.regency : claim.regency > best.regency);
-    if (better) best = claim;
+    const isBound = agreeing >= quorum || isBoundByMutant(mutation, agreeing, quorum);
+    if (isBound && (best === undefined || claim.regency > best.regency)) best = claim;
   }
   if (best !== undefined) return { kind: "bound", claim: best };
   return silent >= quorum ? { kind: "free" } : { kind: "wait" };
+}
+
+/** The planted bugs of the selection: a claim taken though no quorum of reports backs it. */
+function isBoundByMutant(mutation: string, agreeing: number, quorum: number): boolean {
+  if (mutation === "selectionUnbacked") return true;
+  return mutation === "selectionOneFewer" && agreeing === quorum - 1;
 }

@@ -29,7 +29,12 @@ export const MUTANTS: readonly Mutant[] = [
     byzantine: "mixed",
   },
   { name: "stopDataBeforeDurable", rule: "a regency is on disk before STOPDATA leaves", byzantine: "mixed" },
-  { name: "selectionLowestClaim", rule: "the highest bound claim is taken", byzantine: "mixed" },
+  {
+    name: "selectionUnbacked",
+    rule: "a claim is taken only if a quorum of reports backs it",
+    byzantine: "on",
+  },
+  { name: "selectionOneFewer", rule: "one report fewer than a quorum binds no claim", byzantine: "on" },
   { name: "certificateAnySigner", rule: "a certificate's signers are distinct (W3, W5)", byzantine: "on" },
   { name: "regencyNotBound", rule: "STOPDATA is bound to its regency (W2)", byzantine: "on" },
   { name: "timestampNotChecked", rule: "a batch time is near the voter's clock", byzantine: "on" },
