@@ -1,59 +1,49 @@
 /**
  * Physical compaction: finds, in slices, what a logical compaction left without use. The index forgets it at
- * once; the records go later, oldest first, so that a crash in between never brings a deleted key back.
+ * once; the records go later (state-digest.ts), oldest first, so that a crash in between never brings a
+ * deleted key back.
  */
 import type { KeyEntry } from "./key-index.ts";
 import { lastVersionAt } from "./key-index.ts";
 import type { Keyspace } from "./keyspace.ts";
+import type { StoredRecord } from "./record.ts";
 import { CHUNK_REVISIONS } from "./state-tree.ts";
 
-const SUB_UNIT = 0x100000000;
-
-/** Records that are to be removed, in an order in which they may be, and by chunk of the digest. */
-export class Removals {
-  /** Revision and sub, two numbers a record. */
-  readonly positions: number[] = [];
-  readonly #byChunk = new Map<number, Set<number>>();
-
-  add(revision: number, sub: number): void {
-    this.positions.push(revision, sub);
-    const chunk = Math.floor(revision / CHUNK_REVISIONS);
-    const place = (revision % CHUNK_REVISIONS) * SUB_UNIT + sub;
-    const places = this.#byChunk.get(chunk);
-    if (places === undefined) this.#byChunk.set(chunk, new Set([place]));
-    else places.add(place);
+/** Whether the index still names this record; once garbage was collected, the others are garbage. */
+export function isIndexed(space: Keyspace, record: StoredRecord): boolean {
+  const { modRevision, sub } = record;
+  const entry = space.index.get(record.key);
+  if (entry === undefined) return false;
+  if (entry.modRevision === modRevision && entry.sub === sub) return true;
+  const { history } = entry;
+  if (history === undefined) return false;
+  for (let at = lastVersionAt(history, modRevision); at >= 0 && history[at] === modRevision; at -= 2) {
+    if (Math.floor(history[at + 1]! / 2) === sub) return true;
   }
-
-  has(revision: number, sub: number): boolean {
-    const places = this.#byChunk.get(Math.floor(revision / CHUNK_REVISIONS));
-    return places?.has((revision % CHUNK_REVISIONS) * SUB_UNIT + sub) ?? false;
-  }
-
-  /** Chunks that lose records. */
-  chunks(): IterableIterator<number> {
-    return this.#byChunk.keys();
-  }
+  return false;
 }
 
-/** Walks over all keys and collects what a compaction at `revision` removes. */
+/** Walks over all keys and lets the index forget what a compaction at `revision` removes. */
 export class GarbageCollector {
-  readonly removals = new Removals();
+  /** Chunks of the digest in which there is garbage now. */
+  readonly chunks = new Set<number>();
   readonly #space: Keyspace;
   readonly #revision: number;
   #next = "";
+  #left = 0;
 
   constructor(space: Keyspace, revision: number) {
     this.#space = space;
     this.#revision = revision;
   }
 
-  /** Visits at most `countMax` keys; true when there are more. */
+  /** Visits at most `countMax` keys and a bounded number of their versions; true when there are more keys. */
   work(countMax: number): boolean {
     const gone: KeyEntry[] = [];
-    let visited = 0;
+    this.#left = countMax;
     let more = false;
     this.#space.index.scan(this.#next, undefined, (entry) => {
-      if (visited++ >= countMax) {
+      if (this.#left-- <= 0) {
         this.#next = entry.key;
         more = true;
         return false;
@@ -73,7 +63,7 @@ export class GarbageCollector {
       entry.history = undefined;
       // A deletion at the very revision stays for watchers that start there.
       if (!entry.tombstone || entry.modRevision === this.#revision) return false;
-      this.removals.add(entry.modRevision, entry.sub);
+      this.#dropVersion(entry.modRevision);
       return true;
     }
     if (history === undefined) return false;
@@ -88,9 +78,11 @@ export class GarbageCollector {
   }
 
   #drop(history: readonly number[], end: number): void {
-    for (let i = 0; i < end; i += 2) {
-      const place = history[i + 1]!;
-      this.removals.add(history[i]!, (place - (place % 2)) / 2);
-    }
+    for (let i = 0; i < end; i += 2) this.#dropVersion(history[i]!);
+  }
+
+  #dropVersion(revision: number): void {
+    this.#left--;
+    this.chunks.add(Math.floor(revision / CHUNK_REVISIONS));
   }
 }

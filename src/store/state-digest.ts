@@ -7,7 +7,7 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Hasher } from "../base/crypto.ts";
-import { GarbageCollector, Removals } from "./compaction.ts";
+import { GarbageCollector, isIndexed } from "./compaction.ts";
 import { type Engine, Table } from "./engine.ts";
 import type { Keyspace } from "./keyspace.ts";
 import { decodeRecord, recordKey } from "./record.ts";
@@ -24,7 +24,7 @@ import {
 } from "./state-tree.ts";
 
 /** Deletions that go to the engine in one unit. */
-const REMOVALS_PER_UNIT = 1024;
+const REMOVALS_PER_UNIT = 256;
 
 export interface Checkpoint {
   /** Consensus instance after which the state was fixed. */
@@ -49,6 +49,8 @@ interface Job {
   /** Chunks to hash, last first. */
   chunks: number[];
   readonly leaves: Map<number, Leaf | undefined>;
+  /** Keys of the records to remove, in revision order: neighbours lie on one page. */
+  readonly garbage: Uint8Array[];
   removed: number;
 }
 
@@ -66,8 +68,6 @@ export class StateDigest {
    * records of these revisions that the engine has no more.
    */
   #collectedRevision = -2;
-  /** Records that the finished checkpoint does not have although the engine still may. */
-  #removals = new Removals();
   #finished: FinishedCheckpoint | undefined;
   #job: Job | undefined;
   #served: { readonly chunk: number; readonly bytes: Uint8Array } | undefined;
@@ -95,6 +95,7 @@ export class StateDigest {
       collector: new GarbageCollector(this.#space, compactRevision),
       chunks: [],
       leaves: new Map(),
+      garbage: [],
       removed: 0,
     };
     if (compactRevision === this.#collectedRevision) this.#beginHashing(this.#job);
@@ -123,7 +124,7 @@ export class StateDigest {
   }
 
   #beginHashing(job: Job): void {
-    const chunks = new Set(job.collector.removals.chunks());
+    const chunks = new Set(job.collector.chunks);
     const first = Math.floor((this.#hashedRevision + 1) / CHUNK_REVISIONS);
     const last = Math.floor(job.revision / CHUNK_REVISIONS);
     for (let chunk = first; chunk <= last; chunk++) chunks.add(chunk);
@@ -131,36 +132,37 @@ export class StateDigest {
     job.phase = "hash";
   }
 
-  /** Hashes one chunk; gives the number of records in it, at least 1. */
+  /** Hashes one chunk; gives the number of records that it read, at least 1. */
   #hashChunk(job: Job, chunk: number): number {
-    const records = this.#readChunk(chunk, job.revision, job.collector.removals);
+    const garbageBefore = job.garbage.length;
+    const records = this.#readChunk(chunk, job.revision, job.garbage);
     job.leaves.set(chunk, records.length === 0 ? undefined : this.#leafOf(chunk, chunkBytes(records)));
-    return Math.max(records.length, 1);
+    return records.length + Math.max(job.garbage.length - garbageBefore, 1);
   }
 
   #leafOf(chunk: number, bytes: Uint8Array): Leaf {
     return { chunk, sizeBytes: bytes.length, hash: leafHash(this.#hasher, chunk, bytes) };
   }
 
-  /** Records of a chunk in order, up to a revision and without those that are to be removed. */
-  #readChunk(chunk: number, revisionMax: number, removals: Removals): Uint8Array[] {
+  /** Records of a chunk in order, up to a revision; with a list for garbage its keys go there instead. */
+  #readChunk(chunk: number, revisionMax: number, garbage: Uint8Array[] | undefined): Uint8Array[] {
     const first = chunk * CHUNK_REVISIONS;
     const last = Math.min(first + CHUNK_REVISIONS - 1, revisionMax, this.#space.revision);
     const records: Uint8Array[] = [];
     if (last < first) return records;
+    // What is garbage has a revision at or below the compaction.
     if (first > this.#collectedRevision && Math.max(first, 2) >= this.#space.recent.firstRevision) {
       for (let revision = Math.max(first, 2); revision <= last; revision++) {
-        for (const record of this.#space.recent.recordsOf(revision)!) {
-          if (!removals.has(revision, record.sub)) records.push(record.bytes);
-        }
+        for (const record of this.#space.recent.recordsOf(revision)!) records.push(record.bytes);
       }
       return records;
     }
+    const check = garbage !== undefined && first <= this.#collectedRevision;
     const to = recordKey(last + 1, 0);
     const entries = this.#engine.range(Table.record, recordKey(first, 0), to, Number.POSITIVE_INFINITY);
-    for (const { value } of entries) {
-      const record = decodeRecord(value, this.#space);
-      if (!removals.has(record.modRevision, record.sub)) records.push(value);
+    for (const { key, value } of entries) {
+      if (!check || isIndexed(this.#space, decodeRecord(value, this.#space))) records.push(value);
+      else garbage.push(key);
     }
     return records;
   }
@@ -179,7 +181,6 @@ export class StateDigest {
       else this.#groups.set(group, groupHash(this.#hasher, encodeLeaves(group, leaves)));
     }
     this.#hashedRevision = job.revision;
-    this.#removals = job.collector.removals;
     this.#publish(job.cid, job.revision, job.misc);
     job.phase = "remove";
   }
@@ -204,19 +205,13 @@ export class StateDigest {
 
   /** Removes some records that the finished checkpoint does not have any more. */
   #remove(job: Job): number {
-    const { positions } = job.collector.removals;
     const start = job.removed;
-    const end = Math.min(start + REMOVALS_PER_UNIT * 2, positions.length);
-    for (let i = start; i < end; i += 2) {
-      this.#engine.delete(Table.record, recordKey(positions[i]!, positions[i + 1]!));
-    }
+    const end = Math.min(start + REMOVALS_PER_UNIT, job.garbage.length);
+    for (let i = start; i < end; i++) this.#engine.delete(Table.record, job.garbage[i]!);
     if (end > start) this.#engine.commit();
     job.removed = end;
-    if (end === positions.length) {
-      this.#job = undefined;
-      this.#removals = new Removals();
-    }
-    return Math.max((end - start) / 2, 1);
+    if (end === job.garbage.length) this.#job = undefined;
+    return Math.max(end - start, 1);
   }
 
   // Serving
@@ -236,7 +231,9 @@ export class StateDigest {
   chunkPart(chunk: number, offsetBytes: number, sizeMaxBytes: number): Uint8Array | undefined {
     if (this.#finished === undefined || !this.#leaves.has(chunk)) return undefined;
     if (this.#served?.chunk !== chunk) {
-      const records = this.#readChunk(chunk, this.#finished.revision, this.#removals);
+      // The finished checkpoint's own garbage may still be there; that of one on its way belongs to it.
+      const garbage = this.#job?.phase === "remove" ? [] : undefined;
+      const records = this.#readChunk(chunk, this.#finished.revision, garbage);
       this.#served = { chunk, bytes: chunkBytes(records) };
     }
     const { bytes } = this.#served;
@@ -247,7 +244,7 @@ export class StateDigest {
 
   /** The leaf of a chunk as the engine has it now, whatever the checkpoints say. */
   leafNow(chunk: number): Leaf | undefined {
-    const records = this.#readChunk(chunk, Number.MAX_SAFE_INTEGER - 1, NOTHING_REMOVED);
+    const records = this.#readChunk(chunk, Number.MAX_SAFE_INTEGER - 1, undefined);
     return records.length === 0 ? undefined : this.#leafOf(chunk, chunkBytes(records));
   }
 
@@ -257,7 +254,6 @@ export class StateDigest {
     this.#groups.clear();
     this.#hashedRevision = 0;
     this.#collectedRevision = -2;
-    this.#removals = new Removals();
     this.#finished = undefined;
     this.#job = undefined;
     this.#served = undefined;
@@ -279,5 +275,3 @@ export class StateDigest {
     assert(this.#finished !== undefined, "the checkpoint is published");
   }
 }
-
-const NOTHING_REMOVED = new Removals();

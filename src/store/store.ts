@@ -44,7 +44,7 @@ import {
 /** etcd's --quota-backend-bytes default. */
 export const QUOTA_DEFAULT_BYTES: number = 2 * 1024 * 1024 * 1024;
 /** Record bytes kept in memory for watchers and fresh reads. */
-export const RECENT_DEFAULT_BYTES: number = 16 * 1024 * 1024;
+export const RECENT_DEFAULT_BYTES: number = 8 * 1024 * 1024;
 /** etcd's minimum at its default election timeout. */
 export const LEASE_TTL_MIN_SECONDS = 2;
 /** etcd's maximum. */
