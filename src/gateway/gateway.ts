@@ -83,7 +83,8 @@ export class Gateway {
       limits: this.#limits,
       tls: options.tls,
       endpoints: new HttpEndpoints(context, this.registry),
-      onGrpc: (stream, headers) => dispatcher.dispatch(stream, headers),
+      onGrpc: (connection, stream, head) => dispatcher.dispatch(connection, stream, head),
+      onFault: (error) => options.logger?.error({ err: error }, "a connection met a fault of this process"),
     });
     registerGatewayMetrics(this.registry, {
       context,

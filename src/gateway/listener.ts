@@ -3,10 +3,13 @@
  * handshake; without, the first bytes tell (an HTTP/2 client with prior knowledge begins with "PRI ").
  */
 import http from "node:http";
-import http2 from "node:http2";
 import net from "node:net";
 import tls from "node:tls";
 import type { HttpEndpoints, HttpResponse } from "./http-endpoints.ts";
+import { Http2Connection } from "./http2/connection.ts";
+import { PREFACE } from "./http2/constants.ts";
+import { encodeHeaders, type RequestHead } from "./http2/hpack.ts";
+import type { Http2Stream } from "./http2/stream.ts";
 import type { GatewayLimits } from "./limits.ts";
 
 /** TLS of the client port. */
@@ -25,13 +28,13 @@ export interface ListenerOptions {
   readonly tls: GatewayTls | undefined;
   readonly endpoints: HttpEndpoints;
   /** Takes the HTTP/2 streams that are gRPC calls. */
-  readonly onGrpc: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
+  readonly onGrpc: (connection: Http2Connection, stream: Http2Stream, head: RequestHead) => void;
+  /** Told of faults of our own that ended a connection. */
+  readonly onFault: (error: unknown) => void;
 }
 
 const WINDOW_SIZE_BYTES = 1024 * 1024;
 const CONNECTION_WINDOW_SIZE_BYTES = 8 * 1024 * 1024;
-/** node:http2 refuses streams of sessions that use more; the door has bounds of its own (limits.ts). */
-const SESSION_MEMORY_MAX_MB = 4096;
 /** All that a request with plain metadata needs, many times over. */
 const HEADER_LIST_SIZE_BYTES_MAX = 64 * 1024;
 
@@ -39,26 +42,20 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: net.Server;
   readonly #http1: http.Server;
-  readonly #http2: http2.Http2Server;
   readonly #sockets = new Set<net.Socket>();
-  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #connections = new Set<Http2Connection>();
   connectionsTotal = 0;
   handshakesFailed = 0;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
     this.#http1 = this.#createHttp1();
-    this.#http2 = this.#createHttp2();
     this.#server = options.tls === undefined ? this.#createPlain() : this.#createTls(options.tls);
     this.#server.maxConnections = options.limits.connectionsMax;
   }
 
   get connections(): number {
     return this.#sockets.size;
-  }
-
-  get sessions(): number {
-    return this.#sessions.size;
   }
 
   /** Listens; rejects when the address is taken. Port 0 takes a free one. */
@@ -82,10 +79,9 @@ export class Listener {
   /** Stops listening, tells clients to go away and closes what is still open after the grace time. */
   async close(graceMs: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const session of this.#sessions) session.close();
+    for (const connection of this.#connections) connection.goAway();
     this.#http1.closeIdleConnections();
     const timer = setTimeout(() => {
-      for (const session of this.#sessions) session.destroy();
       for (const socket of this.#sockets) socket.destroy();
     }, graceMs);
     await closed;
@@ -120,7 +116,7 @@ export class Listener {
       },
       (socket) => {
         this.#track(socket);
-        if (socket.alpnProtocol === "h2") this.#http2.emit("connection", socket);
+        if (socket.alpnProtocol === "h2") this.#serveHttp2(socket);
         else if (socket.alpnProtocol === "http/1.1") this.#http1.emit("connection", socket);
         else this.#detect(socket);
       },
@@ -148,7 +144,8 @@ export class Listener {
       socket.off("readable", onReadable);
       socket.off("close", onClose);
       socket.unshift(seen);
-      (isPreface ? this.#http2 : this.#http1).emit("connection", socket);
+      if (isPreface) this.#serveHttp2(socket);
+      else this.#http1.emit("connection", socket);
     };
     const onClose = (): void => clearTimeout(timer);
     socket.on("readable", onReadable);
@@ -169,48 +166,45 @@ export class Listener {
     return server;
   }
 
-  #createHttp2(): http2.Http2Server {
+  #serveHttp2(socket: net.Socket): void {
     const { limits } = this.#options;
-    const server = http2.createServer({
-      maxSessionMemory: SESSION_MEMORY_MAX_MB,
-      maxHeaderListPairs: 256,
-      streamResetBurst: limits.streamResetBurst,
-      streamResetRate: limits.streamResetRatePerSecond,
-      settings: {
-        initialWindowSize: WINDOW_SIZE_BYTES,
-        maxConcurrentStreams: limits.streamsPerConnectionMax,
-        maxHeaderListSize: HEADER_LIST_SIZE_BYTES_MAX,
-        enablePush: false,
+    const connection = new Http2Connection(
+      socket,
+      {
+        streamsMax: limits.streamsPerConnectionMax,
+        headerListSizeBytesMax: HEADER_LIST_SIZE_BYTES_MAX,
+        streamWindowBytes: WINDOW_SIZE_BYTES,
+        connectionWindowBytes: CONNECTION_WINDOW_SIZE_BYTES,
+        resetBurst: limits.streamResetBurst,
+        resetRatePerSecond: limits.streamResetRatePerSecond,
+        handshakeTimeoutMs: limits.handshakeTimeoutMs,
       },
-    });
-    server.on("session", (session) => {
-      this.#sessions.add(session);
-      session.setLocalWindowSize(CONNECTION_WINDOW_SIZE_BYTES);
-      session.on("error", ignore);
-      session.on("close", () => this.#sessions.delete(session));
-    });
-    server.on("sessionError", ignore);
-    server.on("stream", (stream, headers) => {
-      const contentType = headers["content-type"];
-      if (contentType?.startsWith("application/grpc")) this.#options.onGrpc(stream, headers);
-      else this.#answerHttp2(stream, headers);
-    });
-    return server;
+      {
+        request: (stream, head) => {
+          if (head.contentType.startsWith("application/grpc")) this.#options.onGrpc(connection, stream, head);
+          else this.#answerHttp2(stream, head);
+        },
+        fault: this.#options.onFault,
+        closed: () => this.#connections.delete(connection),
+      },
+    );
+    this.#connections.add(connection);
   }
 
-  #answerHttp2(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
-    stream.on("error", ignore);
-    stream.resume();
-    const method = headers[":method"] ?? "GET";
-    void this.#options.endpoints.handle({ method, target: headers[":path"] ?? "/" }).then((answer) => {
-      if (stream.destroyed || stream.closed) return;
-      stream.respond({ ":status": answer.status, ...httpHeaders(answer) });
-      stream.end(method === "HEAD" ? undefined : answer.body);
+  #answerHttp2(stream: Http2Stream, { method, path }: RequestHead): void {
+    void this.#options.endpoints.handle({ method, target: path }).then((answer) => {
+      const fields = Object.entries(httpHeaders(answer));
+      const headers = encodeHeaders([[":status", String(answer.status)], ...fields]);
+      if (method === "HEAD") {
+        stream.end(headers);
+        return;
+      }
+      stream.sendHeaders(headers);
+      stream.write(Buffer.from(answer.body));
+      stream.end();
     });
   }
 }
-
-const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
 function httpHeaders(answer: HttpResponse): Record<string, string> {
   return {

@@ -1,7 +1,9 @@
-/** One gRPC call on an HTTP/2 stream of node:http2. The hot path of the door: no closures, few listeners. */
-import type { ServerHttp2Stream } from "node:http2";
-import { constants } from "node:http2";
+/** One gRPC call on an HTTP/2 stream. The hot path of the door: constant header blocks, no closures. */
+
 import { DEADLINE_EXCEEDED } from "../errors.ts";
+import type { Http2Connection } from "../http2/connection.ts";
+import { encodeHeaders } from "../http2/hpack.ts";
+import type { Http2Stream, StreamEvents } from "../http2/stream.ts";
 import type { DeadlineQueue, Expiring } from "./deadline.ts";
 import { checkPrefix, MessageAssembler, type PartialBytes } from "./message-assembler.ts";
 import type { Method, StreamCall, StreamHandler, StreamMethod, UnaryCall, UnaryMethod } from "./method.ts";
@@ -19,12 +21,25 @@ export interface CallContext {
   readonly statusOfThrown: (error: unknown, path: string) => GrpcStatus;
 }
 
-const RESPONSE_HEADERS: readonly string[] = [":status", "200", "content-type", "application/grpc"];
-const RESPONSE_OPTIONS = { waitForTrailers: true, sendDate: false };
-const TRAILERS_ONLY_OPTIONS = { endStream: true, sendDate: false };
-const OK_TRAILERS = { "grpc-status": "0" };
+/** Where a call runs. */
+export interface CallPlace {
+  readonly connection: Http2Connection;
+  readonly stream: Http2Stream;
+  readonly context: CallContext;
+  /** Compression that the client says it uses. */
+  readonly encoding: string | undefined;
+}
+
+const HEADERS: readonly (readonly [string, string])[] = [
+  [":status", "200"],
+  ["content-type", "application/grpc"],
+];
+const RESPONSE_HEADERS = encodeHeaders(HEADERS);
+const OK_TRAILERS = encodeHeaders([["grpc-status", "0"]]);
 /** Responses from this size on are counted until they went out. */
 const LARGE_RESPONSE_BYTES = 65_536;
+/** Longer error texts are cut, so that trailers stay what they are. */
+const MESSAGE_LENGTH_MAX = 4096;
 
 const EMPTY_REQUEST: GrpcStatus = {
   code: GrpcCode.internal,
@@ -35,39 +50,43 @@ const TOO_MUCH_UNREAD: GrpcStatus = {
   message: "etcdserver: too many requests",
 };
 
-/** The HTTP/2 stream with the call that it carries. */
-type CallStream = ServerHttp2Stream & { call: BaseCall };
+function statusFields(status: GrpcStatus): (readonly [string, string])[] {
+  return [
+    ["grpc-status", String(status.code)],
+    ["grpc-message", encodeGrpcMessage(status.message.slice(0, MESSAGE_LENGTH_MAX))],
+  ];
+}
 
-abstract class BaseCall implements Expiring {
+/** Answers a stream that no call is made of. */
+export function refuse(stream: Http2Stream, status: GrpcStatus): void {
+  stream.end(encodeHeaders([...HEADERS, ...statusFields(status)]));
+}
+
+abstract class BaseCall<M extends Method> implements Expiring, StreamEvents {
   finished = false;
   deadlineSlot = -1;
-  readonly method: Method;
-  protected readonly stream: ServerHttp2Stream;
+  protected readonly method: M;
+  protected readonly stream: Http2Stream;
+  protected readonly connection: Http2Connection;
   protected readonly context: CallContext;
   protected readonly encoding: string | undefined;
-  protected failure: GrpcStatus | undefined;
   protected assembler: MessageAssembler | undefined;
   readonly #startedMs: number;
 
-  constructor(stream: ServerHttp2Stream, method: Method, context: CallContext, encoding: string | undefined) {
-    this.stream = stream;
+  constructor(method: M, place: CallPlace) {
+    this.stream = place.stream;
+    this.connection = place.connection;
     this.method = method;
-    this.context = context;
-    this.encoding = encoding;
+    this.context = place.context;
+    this.encoding = place.encoding;
     this.#startedMs = performance.now();
     method.stats.started++;
-    (stream as CallStream).call = this;
-    stream.on("error", ignoreError);
-    stream.on("wantTrailers", onWantTrailers);
-    stream.on("close", onClose);
-    stream.on("data", onData);
-    stream.on("end", onEnd);
+    place.stream.events = this;
   }
 
   abstract data(chunk: Buffer): void;
-  abstract halfClosed(): void;
-  /** The HTTP/2 stream is gone. */
-  abstract closed(): void;
+  abstract end(): void;
+  abstract drained(): void;
 
   /** Runs out after so many milliseconds. */
   expireAfter(timeoutMs: number): void {
@@ -82,47 +101,38 @@ abstract class BaseCall implements Expiring {
   /** Ends the call with an error: in the headers when nothing was sent, else in the trailers. */
   fail(status: GrpcStatus): void {
     if (this.finished) return;
-    this.end(status.code);
-    const { stream } = this;
-    if (stream.destroyed || stream.closed) return;
-    if (stream.headersSent) {
-      this.failure = status;
-      stream.end();
-      return;
-    }
-    const headers = [...RESPONSE_HEADERS, ...statusHeaders(status)];
-    stream.respond(headers, TRAILERS_ONLY_OPTIONS);
+    this.settle(status.code);
+    const fields = statusFields(status);
+    this.stream.end(encodeHeaders(this.stream.headersSent ? fields : [...HEADERS, ...fields]));
   }
 
-  trailers(): Record<string, string> {
-    const { failure } = this;
-    if (failure === undefined) return OK_TRAILERS;
-    return { "grpc-status": String(failure.code), "grpc-message": encodeGrpcMessage(failure.message) };
+  closed(): void {
+    if (!this.finished) this.settle(GrpcCode.canceled);
   }
 
   /** Books the end of the call, once. */
-  protected end(code: GrpcCode): void {
+  protected settle(code: GrpcCode): void {
     this.finished = true;
     if (this.deadlineSlot >= 0) this.context.deadlines.remove(this);
     this.assembler?.clear();
     this.method.stats.end(code, performance.now() - this.#startedMs);
   }
 
-  /** Puts chunks together; returns false when the call failed over it. */
-  protected assemble(chunk: Buffer, take: (message: Buffer) => void): boolean {
+  /** Puts chunks together. */
+  protected assemble(chunk: Buffer, take: (message: Buffer) => void): void {
     const { context } = this;
     this.assembler ??= new MessageAssembler(context.messageSizeBytesMax, context.partial);
     const failure = this.assembler.push(chunk, this.encoding, take);
-    if (failure !== undefined) this.fail(failure);
+    if (this.finished) this.assembler.clear();
+    else if (failure !== undefined) this.fail(failure);
     else if (this.assembler.incomplete && context.partial.sizeBytes > context.partialRequestsSizeBytesMax) {
       this.fail(TOO_MUCH_UNREAD);
     }
-    return !this.finished;
   }
 }
 
 /** A call with one request and one response. */
-export class UnaryHttp2Call extends BaseCall implements UnaryCall {
+export class UnaryHttp2Call extends BaseCall<UnaryMethod> implements UnaryCall {
   #dispatched = false;
   #pendingBytes = 0;
 
@@ -130,12 +140,8 @@ export class UnaryHttp2Call extends BaseCall implements UnaryCall {
     if (this.finished || this.#dispatched) return;
     // Nearly every request arrives in one piece.
     if (this.assembler === undefined && chunk.length >= 5 && chunk.readUInt32BE(1) === chunk.length - 5) {
-      const failure = checkPrefix(
-        chunk[0]!,
-        chunk.length - 5,
-        this.context.messageSizeBytesMax,
-        this.encoding,
-      );
+      const { messageSizeBytesMax } = this.context;
+      const failure = checkPrefix(chunk[0]!, chunk.length - 5, messageSizeBytesMax, this.encoding);
       if (failure !== undefined) this.fail(failure);
       else this.#dispatch(chunk.subarray(5));
       return;
@@ -146,29 +152,31 @@ export class UnaryHttp2Call extends BaseCall implements UnaryCall {
   #dispatch(message: Buffer): void {
     if (this.#dispatched || this.finished) return;
     this.#dispatched = true;
-    const method = this.method as UnaryMethod;
     try {
-      method.handle(message, this);
+      this.method.handle(message, this);
     } catch (error) {
-      this.fail(this.context.statusOfThrown(error, method.path));
+      this.fail(this.context.statusOfThrown(error, this.method.path));
     }
   }
 
-  halfClosed(): void {
+  end(): void {
     if (!this.#dispatched) this.fail(EMPTY_REQUEST);
   }
 
+  drained(): void {}
+
   reply(frame: Buffer): void {
     if (this.finished) return;
-    this.end(GrpcCode.ok);
+    this.settle(GrpcCode.ok);
     const { stream } = this;
-    if (stream.destroyed || stream.closed) return;
+    if (this.connection.sendAtOnce(stream, RESPONSE_HEADERS, frame, OK_TRAILERS) || stream.closed) return;
     if (frame.length >= LARGE_RESPONSE_BYTES) {
       this.#pendingBytes = frame.length;
       this.context.pendingResponses.sizeBytes += frame.length;
     }
-    stream.respond(RESPONSE_HEADERS, RESPONSE_OPTIONS);
-    stream.end(frame);
+    stream.sendHeaders(RESPONSE_HEADERS);
+    stream.write(frame);
+    stream.end(OK_TRAILERS);
   }
 
   attempt(work: () => void): void {
@@ -179,30 +187,31 @@ export class UnaryHttp2Call extends BaseCall implements UnaryCall {
     }
   }
 
-  closed(): void {
+  override closed(): void {
     this.context.pendingResponses.sizeBytes -= this.#pendingBytes;
     this.#pendingBytes = 0;
-    if (!this.finished) this.end(GrpcCode.canceled);
+    super.closed();
   }
 }
 
 /** A call with any number of requests and responses. */
-export class StreamHttp2Call extends BaseCall implements StreamCall {
+export class StreamHttp2Call extends BaseCall<StreamMethod> implements StreamCall {
   #handler: StreamHandler | undefined;
   #over = false;
 
+  /** Hands the call to its service. */
   start(requireLeader: boolean): void {
-    const method = this.method as StreamMethod;
-    this.stream.on("drain", onDrain);
     try {
-      this.#handler = method.open(this, { requireLeader });
+      this.#handler = this.method.open(this, { requireLeader });
     } catch (error) {
-      this.fail(this.context.statusOfThrown(error, method.path));
+      this.fail(this.context.statusOfThrown(error, this.method.path));
     }
+    // The service may have ended the call before there was a handler to tell.
+    if (this.finished) this.#close();
   }
 
   get bufferedBytes(): number {
-    return this.stream.writableLength;
+    return this.stream.queuedBytes;
   }
 
   data(chunk: Buffer): void {
@@ -217,7 +226,7 @@ export class StreamHttp2Call extends BaseCall implements StreamCall {
     });
   }
 
-  halfClosed(): void {
+  end(): void {
     if (!this.finished) this.#handler?.halfClose();
   }
 
@@ -226,22 +235,20 @@ export class StreamHttp2Call extends BaseCall implements StreamCall {
   }
 
   write(frames: Buffer): void {
-    const { stream } = this;
-    if (this.finished || stream.destroyed || stream.closed) return;
-    if (!stream.headersSent) stream.respond(RESPONSE_HEADERS, RESPONSE_OPTIONS);
-    stream.write(frames);
+    if (this.finished) return;
+    if (!this.stream.headersSent) this.stream.sendHeaders(RESPONSE_HEADERS);
+    this.stream.write(frames);
   }
 
   finish(status?: GrpcStatus): void {
     if (this.finished) return;
-    if (status !== undefined) this.fail(status);
-    else {
-      this.end(GrpcCode.ok);
-      const { stream } = this;
-      if (stream.destroyed || stream.closed) return;
-      if (!stream.headersSent) stream.respond(RESPONSE_HEADERS, RESPONSE_OPTIONS);
-      stream.end();
+    if (status !== undefined) {
+      this.fail(status);
+      return;
     }
+    this.settle(GrpcCode.ok);
+    if (!this.stream.headersSent) this.stream.sendHeaders(RESPONSE_HEADERS);
+    this.stream.end(OK_TRAILERS);
   }
 
   pause(): void {
@@ -252,57 +259,14 @@ export class StreamHttp2Call extends BaseCall implements StreamCall {
     this.stream.resume();
   }
 
-  protected override end(code: GrpcCode): void {
-    super.end(code);
+  protected override settle(code: GrpcCode): void {
+    super.settle(code);
     this.#close();
   }
 
-  closed(): void {
-    if (!this.finished) this.end(GrpcCode.canceled);
-  }
-
   #close(): void {
-    if (this.#over) return;
+    if (this.#over || this.#handler === undefined) return;
     this.#over = true;
-    this.#handler?.close();
+    this.#handler.close();
   }
 }
-
-function statusHeaders(status: GrpcStatus): string[] {
-  return ["grpc-status", String(status.code), "grpc-message", encodeGrpcMessage(status.message)];
-}
-
-/** Answers a stream that no method takes. */
-export function refuse(stream: ServerHttp2Stream, status: GrpcStatus): void {
-  stream.on("error", ignoreError);
-  if (stream.destroyed || stream.closed) return;
-  stream.respond([...RESPONSE_HEADERS, ...statusHeaders(status)], TRAILERS_ONLY_OPTIONS);
-  stream.resume();
-}
-
-/** Resets and broken connections are the client's business; `close` follows and ends the call. */
-function ignoreError(): void {}
-
-function onWantTrailers(this: ServerHttp2Stream): void {
-  if (this.destroyed || this.closed) return;
-  this.sendTrailers((this as CallStream).call.trailers());
-}
-
-function onClose(this: ServerHttp2Stream): void {
-  (this as CallStream).call.closed();
-}
-
-function onData(this: ServerHttp2Stream, chunk: Buffer | string): void {
-  (this as CallStream).call.data(chunk as Buffer);
-}
-
-function onEnd(this: ServerHttp2Stream): void {
-  (this as CallStream).call.halfClosed();
-}
-
-function onDrain(this: ServerHttp2Stream): void {
-  ((this as CallStream).call as StreamHttp2Call).drained();
-}
-
-/** HTTP/2's NO_ERROR, for closing sessions. */
-export const NO_ERROR: number = constants.NGHTTP2_NO_ERROR;

@@ -1,5 +1,7 @@
 /** Finds the method of each HTTP/2 stream and starts its call. */
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import type { Http2Connection } from "../http2/connection.ts";
+import type { RequestHead } from "../http2/hpack.ts";
+import type { Http2Stream } from "../http2/stream.ts";
 import { type CallContext, refuse, StreamHttp2Call, UnaryHttp2Call } from "./call.ts";
 import { parseTimeoutMs } from "./deadline.ts";
 import type { Method } from "./method.ts";
@@ -28,20 +30,19 @@ export class Dispatcher {
   }
 
   /** Handles a stream whose content type is gRPC's. */
-  dispatch(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
-    const path = headers[":path"] ?? "";
-    const method = this.#methods.get(path);
+  dispatch(connection: Http2Connection, stream: Http2Stream, head: RequestHead): void {
+    const method = this.#methods.get(head.path);
     if (method === undefined) {
-      refuse(stream, this.#unknownMethod(path));
+      refuse(stream, this.#unknownMethod(head.path));
       return;
     }
-    const timeout = headers["grpc-timeout"] as string | undefined;
-    const timeoutMs = timeout === undefined ? undefined : parseTimeoutMs(timeout);
-    if (timeout !== undefined && timeoutMs === undefined) {
-      refuse(stream, { code: GrpcCode.internal, message: `malformed grpc-timeout: "${timeout}"` });
+    const { grpcTimeout } = head;
+    const timeoutMs = grpcTimeout === undefined ? undefined : parseTimeoutMs(grpcTimeout);
+    if (grpcTimeout !== undefined && timeoutMs === undefined) {
+      refuse(stream, { code: GrpcCode.internal, message: `malformed grpc-timeout: "${grpcTimeout}"` });
       return;
     }
-    const requireLeader = headers.hasleader === "true";
+    const requireLeader = head.hasLeader === "true";
     if (requireLeader) {
       const missing = this.#leaderMissing();
       if (missing !== undefined) {
@@ -51,12 +52,12 @@ export class Dispatcher {
         return;
       }
     }
-    const encoding = headers["grpc-encoding"] as string | undefined;
+    const place = { connection, stream, context: this.#context, encoding: head.grpcEncoding };
     if (method.kind === "unary") {
-      const call = new UnaryHttp2Call(stream, method, this.#context, encoding);
+      const call = new UnaryHttp2Call(method, place);
       if (timeoutMs !== undefined) call.expireAfter(timeoutMs);
     } else {
-      const call = new StreamHttp2Call(stream, method, this.#context, encoding);
+      const call = new StreamHttp2Call(method, place);
       if (timeoutMs !== undefined) call.expireAfter(timeoutMs);
       call.start(requireLeader);
     }
