@@ -295,7 +295,7 @@ interface PageStats {
 function checked(table: Table, key: Uint8Array, stored: Buffer): Uint8Array {
   const end = stored.length - CRC_SIZE_BYTES;
   if (end >= 0) {
-    const value = stored.subarray(0, end);
+    const value = new Uint8Array(stored.buffer, stored.byteOffset, end);
     if (crc32(value, crc32(key)) === stored.readUInt32BE(end)) return value;
   }
   const name = TABLE_NAMES[table];

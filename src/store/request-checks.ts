@@ -40,7 +40,7 @@ export function checkDeleteRange(request: DeleteRangeRequest): StoreErrorCode | 
 export function checkTxn(request: TxnRequest): StoreErrorCode | undefined {
   const error = checkTxnOps(request, TXN_OPS_MAX);
   if (error !== undefined) return error;
-  const duplicate = touchedKeys(request.success) === undefined || touchedKeys(request.failure) === undefined;
+  const duplicate = hasDuplicateKeys(request.success) || hasDuplicateKeys(request.failure);
   return duplicate ? StoreErrorCode.duplicateKey : undefined;
 }
 
@@ -90,6 +90,12 @@ function checkRequestOp(op: RequestOp, opsMax: number): StoreErrorCode | undefin
     default:
       return StoreErrorCode.keyNotFound;
   }
+}
+
+function hasDuplicateKeys(ops: readonly RequestOp[]): boolean {
+  // One operation, as most branches have, can not touch a key twice unless it is a transaction.
+  if (ops.length === 0 || (ops.length === 1 && ops[0]!.type !== "txn")) return false;
+  return touchedKeys(ops) === undefined;
 }
 
 interface TouchedKeys {

@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { Prng } from "../base/prng.ts";
+import { StateInstaller } from "../store/state-transfer.ts";
+import { Store } from "../store/store.ts";
+import { op, rangeOf, weakHasher } from "../store/test-kit.ts";
+import type { Operation } from "../store/types.ts";
+import { LmdbEngine } from "./lmdb-engine.ts";
+import { MemoryEngine } from "./memory-engine.ts";
+
+const base = mkdtempSync(join(tmpdir(), "kmmr-lmdb-store-"));
+after(() => rmSync(base, { recursive: true, force: true }));
+
+function open(engine: MemoryEngine | LmdbEngine): Store {
+  return new Store({ engine, hasher: weakHasher, recentSizeBytes: 3000 });
+}
+
+function randomBatch(prng: Prng, revision: number): Operation[] {
+  return Array.from({ length: 8 }, () => {
+    const key = `key-${prng.below(60)}`;
+    if (prng.chance(0.15)) return op.delete(key);
+    if (prng.chance(0.01)) return op.compact(revision - prng.below(200));
+    return op.put(key, "v".repeat(prng.below(80)));
+  });
+}
+
+test("the store on LMDB, with restarts, is the store in memory", async () => {
+  const path = join(base, "same");
+  const prng = new Prng(4);
+  const inMemory = open(new MemoryEngine());
+  let engine = new LmdbEngine({ path, writeIntervalMs: 2 });
+  let onDisk = open(engine);
+  for (let cid = 1; cid <= 300; cid++) {
+    const operations = randomBatch(prng, inMemory.revision);
+    for (const store of [inMemory, onDisk]) {
+      store.beginBatch(cid);
+      for (const each of operations) store.execute(each);
+      store.endBatch();
+    }
+    assert.deepEqual(onDisk.takeBatchDigest(), inMemory.takeBatchDigest());
+    if (cid % 40 === 0) {
+      for (const store of [inMemory, onDisk]) {
+        store.captureCheckpoint(cid, new Uint8Array(0));
+        while (store.work(50)) await new Promise((resolve) => setImmediate(resolve));
+      }
+      assert.deepEqual(onDisk.checkpoint(), inMemory.checkpoint());
+    }
+    if (cid % 50 === 0) {
+      await engine.close();
+      engine = new LmdbEngine({ path, writeIntervalMs: 2 });
+      onDisk = open(engine);
+    }
+    const revision = Math.max(inMemory.revision - prng.below(150), inMemory.compactRevision, 1);
+    const range = rangeOf("\0", "\0", { revision });
+    assert.deepEqual(onDisk.range(range), inMemory.range(range));
+  }
+  const from = Math.max(inMemory.compactRevision, 1);
+  const eventsOf = (store: Store) =>
+    store
+      .events(from, store.revision, Number.POSITIVE_INFINITY)
+      .map(({ type, kv, prevKv }) => ({ type, kv, prevKv }));
+  assert.deepEqual(eventsOf(onDisk), eventsOf(inMemory));
+  await engine.close();
+});
+
+test("a state is transferred from memory to LMDB and found again after a restart", async () => {
+  const prng = new Prng(5);
+  const source = open(new MemoryEngine());
+  for (let cid = 1; cid <= 200; cid++) {
+    source.beginBatch(cid);
+    for (const each of randomBatch(prng, source.revision)) source.execute(each);
+    source.endBatch();
+  }
+  source.captureCheckpoint(200, Uint8Array.of(1, 2));
+  while (source.work(1000));
+  const { root } = source.checkpoint()!;
+  const path = join(base, "transfer");
+  const engine = new LmdbEngine({ path, writeIntervalMs: 2 });
+  const target = open(engine);
+  const installer = new StateInstaller(target, root);
+  while (!installer.isComplete) {
+    for (const request of installer.requests(8)) {
+      if (request.type === "manifest") installer.addManifest(source.manifest()!);
+      else if (request.type === "groupLeaves") {
+        installer.addGroupLeaves(request.group, source.groupLeaves(request.group)!);
+      } else {
+        const { chunk, offsetBytes } = request;
+        installer.addChunkPart(chunk, offsetBytes, source.chunkPart(chunk, offsetBytes, 900)!);
+      }
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.deepEqual(installer.finish(200), Uint8Array.of(1, 2));
+  assert.deepEqual(target.range(rangeOf("\0", "\0")), source.range(rangeOf("\0", "\0")));
+  await engine.close();
+  const again = new LmdbEngine({ path });
+  const found = open(again);
+  assert.deepEqual(found.range(rangeOf("\0", "\0")), source.range(rangeOf("\0", "\0")));
+  found.captureCheckpoint(200, Uint8Array.of(1, 2));
+  while (found.work(1000));
+  assert.deepEqual(found.checkpoint()!.root, root);
+  await again.close();
+});
