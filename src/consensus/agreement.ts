@@ -15,6 +15,8 @@ import { decodeValue, encodeValue, type Value } from "./value.ts";
 
 /** Instances ahead of the one in progress whose messages are kept. */
 const INSTANCES_AHEAD = 8;
+/** Messages of one member that are kept for one instance ahead. */
+const KEPT_PER_MEMBER_AHEAD = 8;
 /** Regencies ahead of the own whose votes are kept. */
 const REGENCIES_AHEAD = 3;
 /** An ACCEPT reports the execution this many instances back, so that all members report the same one. */
@@ -35,8 +37,10 @@ export function onInstanceMessage(core: Core, from: number, message: InstanceMes
     if (cid - core.instance.cid > INSTANCES_AHEAD) return;
     let waiting = core.future.get(cid);
     if (waiting === undefined) core.future.set(cid, (waiting = []));
-    // Three messages a member and ballot, with room for one leader change: beyond that, resending helps.
-    if (waiting.length < 8 * core.membership.n) waiting.push({ from, message });
+    // Three messages a member and ballot, with room for one leader change: beyond that, resending helps. The
+    // bound is each member's own, so that nobody takes the others' places.
+    const own = waiting.reduce((count, kept) => (kept.from === from ? count + 1 : count), 0);
+    if (own < KEPT_PER_MEMBER_AHEAD) waiting.push({ from, message });
     return;
   }
   record(core, from, message);
@@ -45,6 +49,8 @@ export function onInstanceMessage(core: Core, from: number, message: InstanceMes
 function record(core: Core, from: number, message: InstanceMessage): void {
   const { regency } = message;
   if (regency < 1 || regency > core.regency + REGENCIES_AHEAD) return;
+  // Votes of an older ballot can still decide, and then its value is asked for; its proposal leads to nothing.
+  if (message.type === "propose" && regency < core.regency) return;
   const ballot = core.instance.ballot(regency);
   switch (message.type) {
     case "propose":
@@ -78,18 +84,18 @@ function recordProposal(
     core.misbehaviour(from, `PROPOSE in regency ${message.regency}, which it does not lead`);
     return;
   }
-  const kept = core.keepValue(message.value);
-  const digestKey = kept?.digestKey ?? "";
   if (ballot.proposal !== undefined) {
-    if (ballot.proposal.digestKey === digestKey) return;
+    if (equalBytes(ballot.proposal.message.value, message.value)) return;
     core.misbehaviour(from, `two PROPOSEs in ballot (${message.cid}, ${message.regency})`);
     if (message.regency === core.regency) core.accuse("the leader proposed two values");
     return;
   }
+  // One value a ballot is kept: a leader that proposes without end fills nobody's memory.
+  const kept = core.keepValue(message.value);
   ballot.proposal = {
     message,
     digest: kept?.digest ?? NO_HASH,
-    digestKey,
+    digestKey: kept?.digestKey ?? "",
     value: kept?.value,
     verdict: "unchecked",
   };

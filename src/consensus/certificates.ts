@@ -70,6 +70,9 @@ export class CertificateChecker {
     if (this.#mutation === "claimNotChecked") return true;
     if (claim.regency < 1) return false;
     const statement = writeStatement(this.#membership.digest, claim.regency, claim.cid, claim.digest);
+    // Each signer once, as a correct acceptor counts them: nobody makes this member check more than n.
+    const signers = new Set(claim.writes.map((write) => write.member));
+    if (signers.size !== claim.writes.length) return false;
     const valid = new Set<number>();
     for (const write of claim.writes) {
       if (this.signedBy(write.member, statement, write.signature)) valid.add(write.member);

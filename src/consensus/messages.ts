@@ -9,6 +9,8 @@ import { MAX_MEMBERS } from "./membership.ts";
 
 /** Bundles that one value may name. */
 export const MAX_BUNDLES_PER_VALUE = 1024;
+/** Bytes of one encoded value (value.ts), which nobody may outdo: values are kept before they are checked. */
+export const MAX_VALUE_SIZE_BYTES = 52 + 49 * MAX_BUNDLES_PER_VALUE;
 /** Operations that one bundle may hold. */
 export const MAX_OPERATIONS_PER_BUNDLE = 4096;
 /** Instances that one STOPDATA may claim ACCEPTs for (see decision-history.ts: certification keeps up). */
@@ -407,7 +409,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
         type,
         regency: r.u53(),
         cid: r.u53(),
-        value: r.bytes().slice(),
+        value: r.bytes(MAX_VALUE_SIZE_BYTES).slice(),
         authorityHash: digest(),
         signature: signature(),
       };
@@ -451,7 +453,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
     case "valueRequest":
       return { type, cid: r.u53(), digest: digest() };
     case "value":
-      return { type, cid: r.u53(), value: r.bytes().slice() };
+      return { type, cid: r.u53(), value: r.bytes(MAX_VALUE_SIZE_BYTES).slice() };
     case "acceptRequest":
       return { type, cid: r.u53() };
     case "decisionsRequest":
@@ -463,7 +465,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
         type,
         first: r.u53(),
         instances: r.list(MAX_DECISIONS_PER_MESSAGE, () => ({
-          value: r.bytes().slice(),
+          value: r.bytes(MAX_VALUE_SIZE_BYTES).slice(),
           bundles: r.list(MAX_BUNDLES_PER_VALUE, () => r.bytes().slice()),
         })),
         certificate: readCertificate(r),

@@ -4,6 +4,7 @@
  */
 import { InvariantError } from "../base/assert.ts";
 import type { Prng } from "../base/prng.ts";
+import { describeBytes } from "../consensus/describe.ts";
 import type {
   LogRecovery,
   MemberIndex,
@@ -15,7 +16,7 @@ import type {
 import { MemoryEngine } from "../storage/memory-engine.ts";
 import type { BackendErrorCode, Operation, OperationResult } from "../store/types.ts";
 import type { SimulatedClock } from "./clock.ts";
-import { describeBytes, describeInput } from "./describe.ts";
+import { describeInput } from "./describe.ts";
 import { LogDamagedError, type SimulatedLog } from "./disk.ts";
 import type { Network } from "./network.ts";
 import type { Scheduler } from "./scheduler.ts";
