@@ -2,6 +2,7 @@
  * Which cluster a command talks to: flags first, then etcdctl's environment, then a running demo, then etcd's
  * own address.
  */
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import { parseEndpoint } from "../node/address.ts";
 import { findRunningDemo } from "./demo-state.ts";
@@ -12,6 +13,7 @@ import { integerOption } from "./output-option.ts";
 /** Options of every command that talks to a cluster. */
 export interface TargetOptions extends TlsFiles {
   readonly endpoints?: string;
+  readonly dataDir?: string;
   readonly timeout: number;
 }
 
@@ -28,6 +30,7 @@ export function withTargetOptions(command: Command): Command {
       "-e, --endpoints <urls>",
       "client endpoints, with commas between (default: ETCDCTL_ENDPOINTS, or the running demo)",
     )
+    .option("--data-dir <folder>", "folder of a running demo, in place of --endpoints")
     .option("--cacert <file>", "certificate authority of the servers (default: ETCDCTL_CACERT)")
     .option("--cert <file>", "client certificate (default: ETCDCTL_CERT)")
     .option("--key <file>", "private key of the client certificate (default: ETCDCTL_KEY)")
@@ -38,8 +41,10 @@ export function withTargetOptions(command: Command): Command {
 export function targetOf(options: TargetOptions): Target {
   const env = process.env;
   const timeoutMs = options.timeout;
-  const endpoints = options.endpoints ?? env.ETCDCTL_ENDPOINTS;
-  const demo = endpoints === undefined ? findRunningDemo(undefined) : undefined;
+  const folder = options.dataDir === undefined ? undefined : resolve(options.dataDir);
+  const endpoints = folder === undefined ? (options.endpoints ?? env.ETCDCTL_ENDPOINTS) : undefined;
+  const demo = endpoints === undefined ? findRunningDemo(folder) : undefined;
+  if (folder !== undefined && demo === undefined) throw new CommandError(`no demo is running on ${folder}`);
   if (demo !== undefined) {
     const { cacert, cert, key } = demo;
     const files = { cacert: cacert ?? undefined, cert: cert ?? undefined, key: key ?? undefined };

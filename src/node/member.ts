@@ -51,6 +51,9 @@ const TRACE_LEVELS: Readonly<Record<TraceEvent["kind"], "debug" | "info" | "warn
 /** Lines of this kind in one second beyond which they are only counted: a peer must not fill our disk. */
 const TRACES_LOGGED_PER_SECOND = 20;
 
+/** A process that was told to end just before gets this long to do so. */
+const LOCK_WAIT_MS = 5_000;
+
 export class Member {
   readonly #config: Config;
   readonly #logger: Logger;
@@ -79,7 +82,7 @@ export class Member {
     // The certificates are looked at before the lock is taken and an incarnation used up.
     readClientTls(config.client);
     mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
-    const lock = await lockFolder(config.dataDir, `master ${config.name}`);
+    const lock = await lockFolder(config.dataDir, `master ${config.name}`, LOCK_WAIT_MS);
     useFirstStartMark(dirname(configFile), join(config.dataDir, "log"));
     return new Member(config, files, lock, logger);
   }

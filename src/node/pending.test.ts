@@ -56,5 +56,7 @@ test("a folder is locked for one holder at a time", async (context) => {
   await assert.rejects(lockFolder(folder, "m1"), LockedError);
   await lock.release();
   const again = await lockFolder(folder, "m1");
-  await again.release();
+  const waiting = lockFolder(folder, "m1", 5_000);
+  setTimeout(() => again.release(), 100);
+  await (await waiting).release();
 });

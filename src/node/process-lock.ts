@@ -7,6 +7,7 @@ import { mkdirSync, realpathSync, rmSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 
 /** Another process holds the directory. */
 export class LockedError extends Error {
@@ -50,9 +51,26 @@ function answers(name: string): Promise<boolean> {
   });
 }
 
-/** Takes the lock of a folder (made when missing); throws LockedError when another process has it. */
-export async function lockFolder(folder: string, holder: string): Promise<ProcessLock> {
+const RETRY_INTERVAL_MS = 50;
+
+/**
+ * Takes the lock of a folder (made when missing); throws LockedError when another process has it and keeps it
+ * for `waitMs`, which gives one that is just ending its time.
+ */
+export async function lockFolder(folder: string, holder: string, waitMs = 0): Promise<ProcessLock> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const deadlineMs = performance.now() + waitMs;
+  for (;;) {
+    try {
+      return await tryLock(folder, holder);
+    } catch (error) {
+      if (!(error instanceof LockedError) || performance.now() >= deadlineMs) throw error;
+      await delay(RETRY_INTERVAL_MS);
+    }
+  }
+}
+
+async function tryLock(folder: string, holder: string): Promise<ProcessLock> {
   const name = lockName(folder);
   let server: Server;
   try {
