@@ -207,13 +207,15 @@ function proposeIfLeader(core: Core): void {
     verdict: "valid",
   };
   instance.proposalSeenAtMs = core.monotonicMs;
+  // Others wait for the PROPOSE; nobody waits for the leader's WRITE, which is signed when that has left.
+  core.holdWrite = true;
 }
 
 // ---- WRITE
 
 function considerWrite(core: Core): void {
   const { instance, regency } = core;
-  if (instance.writtenIn >= regency || !core.mayWrite) return;
+  if (core.holdWrite || instance.writtenIn >= regency || !core.mayWrite) return;
   const ballot = instance.find(regency);
   const proposal = ballot?.proposal;
   if (ballot === undefined || proposal === undefined) return;

@@ -72,7 +72,15 @@ export class Consensus {
 
   /** What may be done while the disk and the others work. */
   workAhead(): void {
-    presign(this.core);
+    const { core } = this;
+    core.holdWrite = false;
+    presign(core);
+    if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
+  }
+
+  /** Whether something waits for the next `workAhead`. */
+  get hasWorkAhead(): boolean {
+    return this.core.holdWrite;
   }
 
   durable(sequence: number): void {

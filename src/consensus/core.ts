@@ -21,6 +21,7 @@ import {
   type Collect,
   type DecisionCertificate,
   encodeMessage,
+  MAX_CLAIMS,
   type Message,
 } from "./messages.ts";
 import type { ConsensusOptions } from "./options.ts";
@@ -162,6 +163,8 @@ export class Core {
   /** Own bundles until they are decided, by seq. */
   readonly outbox = new Map<number, { readonly message: Uint8Array; sentAtMs: number; waitMs: number }>();
   nextSeq = 1;
+  /** Set while the own WRITE waits for the own PROPOSE to leave first. */
+  holdWrite = false;
   /** Own messages of the instance in progress, for sending again. */
   ownVotes: { propose?: Uint8Array; write?: Uint8Array; accept?: Uint8Array } = {};
   resentAtMs = 0;
@@ -350,6 +353,7 @@ export class Core {
     ) {
       return false;
     }
+    if (this.lastDecided - this.history.certified >= MAX_CLAIMS - 2) return false;
     // An instance at or below the SYNC's decision is decided: it is learned, not voted on.
     if (this.sync?.highest !== undefined && this.instance.cid <= this.sync.highest.cid) return false;
     return !this.onProbation;

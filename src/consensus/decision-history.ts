@@ -70,7 +70,8 @@ export class DecisionHistory {
     this.#entries = [];
     this.#base = base;
     this.#baseCertificate = certificate;
-    this.#certified = certificate === undefined ? 0 : base;
+    // No instance up to the base is held, so none of them can be certified here; lag is counted from it.
+    this.#certified = base;
   }
 
   /** Forgets instances up to `cid`. */

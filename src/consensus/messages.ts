@@ -13,8 +13,11 @@ export const MAX_BUNDLES_PER_VALUE = 1024;
 export const MAX_VALUE_SIZE_BYTES = 52 + 49 * MAX_BUNDLES_PER_VALUE;
 /** Operations that one bundle may hold. */
 export const MAX_OPERATIONS_PER_BUNDLE = 4096;
-/** Instances that one STOPDATA may claim ACCEPTs for (see decision-history.ts: certification keeps up). */
-export const MAX_CLAIMS = 256;
+/**
+ * Instances that one STOPDATA may claim ACCEPTs for. A member does not vote further ahead of its newest
+ * certificate than that (Core.mayWrite), so that no claim is ever left out.
+ */
+export const MAX_CLAIMS = 64;
 /** Instances in one DECISIONS message. */
 export const MAX_DECISIONS_PER_MESSAGE = 4096;
 /** Bundles asked for in one message. */

@@ -28,7 +28,7 @@ export interface ConsensusOptions {
    * alive (W17). Measured round trips are added to it eight-fold.
    */
   readonly turnaroundLimitMs: number;
-  /** Bundles and bytes in one value. */
+  /** Bundles and bytes in one value; an instance with its bodies must fit one message (4 MiB). */
   readonly batchBundlesMax: number;
   readonly batchSizeBytesMax: number;
   /** Bodies that a member holds for one origin before it drops more. */
@@ -53,7 +53,7 @@ export const DEFAULT_OPTIONS: ConsensusOptions = {
   clockBoundMs: 5000,
   turnaroundLimitMs: 300,
   batchBundlesMax: 512,
-  batchSizeBytesMax: 4 << 20,
+  batchSizeBytesMax: 2 << 20,
   poolSizeBytesPerOrigin: 32 << 20,
   checkpointInstances: 4096,
   checkpointSizeBytes: 8 << 20,

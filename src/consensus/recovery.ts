@@ -211,8 +211,9 @@ function replayDecisions(core: Core, content: LogContent): void {
 
 /** Own ACCEPTs that no certificate covers yet: they must be reported in every leader change to come. */
 function restoreClaims(core: Core, content: LogContent): void {
+  const certified = core.history.newestCertificate()?.cid ?? 0;
   for (const [cid, accepts] of content.accepts) {
-    if (cid <= core.history.certified) continue;
+    if (cid <= certified) continue;
     const newest = accepts.reduce((a, b) => (b.regency >= a.regency ? b : a));
     const { regency, digest, writes } = newest;
     const decided = core.history.get(cid);

@@ -210,7 +210,9 @@ export class Replica {
         break;
     }
     this.#consensus.settle();
-    if (this.#decided.length > 0 && input.type !== "work") this.#out.push({ type: "moreWork" });
+    if (this.#consensus.hasWorkAhead || (this.#decided.length > 0 && input.type !== "work")) {
+      this.#out.push({ type: "moreWork" });
+    }
   }
 
   #start(): void {
