@@ -11,7 +11,7 @@ import { Replica } from "../replica/replica.ts";
 import { LmdbEngine } from "../storage/lmdb-engine.ts";
 import { openLog } from "../storage/log.ts";
 import { QUOTA_DEFAULT_BYTES } from "../store/store.ts";
-import { Links } from "../transport/links.ts";
+import { type LinkLogger, Links } from "../transport/links.ts";
 import { parseAddress, parseEndpoint } from "./address.ts";
 import { ReplicaBackend } from "./backend.ts";
 import { ClientTlsWatch, readClientTls } from "./client-tls.ts";
@@ -213,11 +213,23 @@ export class Member {
       listen: parseAddress(this.#config.peer.listen)!,
       peers: peers.filter((peer) => peer.index !== self),
       tls: linkCredentials,
-      logger: this.#logger.component("links"),
+      logger: this.#linkLogger(),
       onMessage: (from, bytes) => this.#loop.input({ type: "message", from, bytes }),
       onUp: (peer) => this.#loop.input({ type: "linkUp", peer }),
       onDown: (peer) => this.#loop.input({ type: "linkDown", peer }),
     });
+  }
+
+  /** Links know members by index, people by name. */
+  #linkLogger(): LinkLogger {
+    const logger = this.#logger.component("links");
+    const named = (fields: Readonly<Record<string, unknown>> = {}) =>
+      typeof fields.peer === "number" ? { ...fields, peer: this.#nameOf(fields.peer) } : fields;
+    return {
+      info: (message, fields) => logger.info(message, named(fields)),
+      warn: (message, fields) => logger.warn(message, named(fields)),
+      error: (message, fields) => logger.error(message, named(fields)),
+    };
   }
 
   #createLoop(): HostLoop {
