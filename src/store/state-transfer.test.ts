@@ -291,3 +291,19 @@ test("the checkpoint before is served until the next is done", () => {
     assertSameState(source, target);
   }
 });
+
+test("a transfer that is given up in the middle of a checkpoint leaves no garbage behind", () => {
+  for (let steps = 0; steps < 60; steps += 3) {
+    const [calm, disturbed] = [grownStore(14, 600), grownStore(14, 600)];
+    for (const store of [calm, disturbed]) {
+      execute(store, store.timeMs, [op.compact(store.revision - 5)]);
+      store.captureCheckpoint(1, NO_EXTRA);
+    }
+    while (calm.work(1000));
+    for (let i = 0; i < steps; i++) disturbed.work(2);
+    new StateInstaller(disturbed, new Uint8Array(32));
+    for (const store of [calm, disturbed]) grow(store, 15, 50);
+    assert.deepEqual(checkpointOf(disturbed, 2), checkpointOf(calm, 2));
+    assertSameState(disturbed, calm);
+  }
+});

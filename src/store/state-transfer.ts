@@ -50,6 +50,7 @@ export class StateInstaller {
   readonly #engine: Engine;
   readonly #hasher: Hasher;
   readonly #root: Uint8Array;
+  readonly #localRevision: number;
   #manifest: Manifest | undefined;
   #misc: StateMisc | undefined;
   readonly #groups = new Map<number, Uint8Array>();
@@ -63,13 +64,17 @@ export class StateInstaller {
   >();
   readonly #staged = new Set<number>();
 
-  /** Prepares to replace the state of `store` by the one with this certified root. */
+  /**
+   * Prepares to replace the state of `store` by the one with this certified root. Until `finish` (or until the
+   * transfer is given up) the store must execute nothing and has no checkpoint to serve.
+   */
   constructor(store: Store, root: Uint8Array) {
     this.#store = store;
     this.#target = store.installTarget();
     this.#engine = this.#target.engine;
     this.#hasher = this.#target.hasher;
     this.#root = root;
+    this.#localRevision = this.#target.revision();
   }
 
   /** Whether everything is here, so that `finish` can be called. */
@@ -185,6 +190,8 @@ export class StateInstaller {
       this.isComplete && this.#misc !== undefined && this.#manifest !== undefined,
       "the transfer is complete",
     );
+    // What was compared must be what is replaced.
+    assert(this.#target.revision() === this.#localRevision, "nothing was executed during the transfer");
     const misc = this.#misc;
     this.#stageRemovals();
     dropStaged(this.#engine, (chunk) => this.#staged.has(chunk));
@@ -201,7 +208,7 @@ export class StateInstaller {
   /** Chunks that the local state has and the new one has not become empty. */
   #stageRemovals(): void {
     const present = new Set(this.#leaves.map((leaf) => leaf.chunk));
-    const last = Math.floor(this.#target.revision / GROUP_REVISIONS);
+    const last = Math.floor(this.#localRevision / GROUP_REVISIONS);
     for (let group = 0; group <= last; group++) {
       if (!this.#hasRecords(group * GROUP_REVISIONS, GROUP_REVISIONS)) continue;
       for (let chunk = group * GROUP_CHUNKS; chunk < (group + 1) * GROUP_CHUNKS; chunk++) {

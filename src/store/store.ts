@@ -397,12 +397,14 @@ export class Store {
     return this.#digest.chunkPart(chunk, offsetBytes, sizeMaxBytes);
   }
 
-  /** For StateInstaller alone. */
+  /** For StateInstaller alone. A checkpoint on its way is given up: it would change records meanwhile. */
   installTarget(): InstallTarget {
+    assert(!this.#inBatch, "a state is replaced between batches");
+    this.#digest.reset();
     return {
       engine: this.#engine,
       hasher: this.#hasher,
-      revision: this.revision,
+      revision: () => this.revision,
       leafNow: (chunk) => this.#digest.leafNow(chunk),
       putState: (misc) => {
         this.setMeta(STATE_NAME, encodeStateRow(misc.revision, misc.compactRevision, misc.timeMs));
@@ -465,7 +467,7 @@ export class Store {
 export interface InstallTarget {
   readonly engine: Engine;
   readonly hasher: Hasher;
-  readonly revision: number;
+  revision(): number;
   leafNow(chunk: number): Leaf | undefined;
   /** Puts the store's own row for the state that is installed. */
   putState(misc: StateMisc): void;
