@@ -13,6 +13,8 @@ import { Workload } from "./workload.ts";
 
 /** Requests without an answer yet, after which a client asks for nothing more. */
 const OPEN_MAX = 24;
+/** Pause of a client that only wants to see whether it is served. */
+const PROBE_PAUSE_MS = 30;
 
 export interface ClientParts {
   readonly id: number;
@@ -72,7 +74,8 @@ export class Client {
 
   #planNext(): void {
     const { prng, options, scheduler } = this.#parts;
-    const thinkMs = -Math.log((prng.u32() + 1) / 0x1_0000_0001) * options.thinkMeanMs;
+    const meanMs = this.#probing ? Math.min(options.thinkMeanMs, PROBE_PAUSE_MS) : options.thinkMeanMs;
+    const thinkMs = -Math.log((prng.u32() + 1) / 0x1_0000_0001) * meanMs;
     scheduler.after(thinkMs + 0.001, () => this.#next());
   }
 

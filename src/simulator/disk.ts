@@ -46,6 +46,9 @@ export class SimulatedLog {
   /** Grows with every crash: syncs begun before it end in nothing. */
   #generation = 0;
   #damage: DiskDamage | undefined;
+  /** No sync ends before this time. */
+  #stalledUntilMs = 0;
+  #calm = false;
   #opened = false;
 
   constructor(scheduler: Scheduler, prng: Prng, options: DiskOptions, onDurable: (sequence: number) => void) {
@@ -77,20 +80,37 @@ export class SimulatedLog {
     this.#syncing = true;
     const upTo = this.#nextSequence - 1;
     const generation = this.#generation;
-    this.#scheduler.after(this.#syncDelayMs(), () => {
+    const done = () => {
       if (generation !== this.#generation) return;
+      if (this.#scheduler.nowMs < this.#stalledUntilMs) {
+        this.#scheduler.at(this.#stalledUntilMs, done);
+        return;
+      }
       this.#syncing = false;
       this.#durableSequence = Math.max(this.#durableSequence, upTo);
       // The next sync begins before the host learns of this one, as with a thread that only syncs.
       if (this.#wantedSequence > upTo) this.#sync();
       this.#onDurable(upTo);
-    });
+    };
+    this.#scheduler.after(this.#syncDelayMs(), done);
+  }
+
+  /** The disk hangs until then, or until the process dies. */
+  stall(untilMs: number): void {
+    this.#stalledUntilMs = untilMs;
+  }
+
+  /** No more stalls. */
+  calm(): void {
+    this.#calm = true;
+    this.#stalledUntilMs = 0;
   }
 
   #syncDelayMs(): number {
     const uniform = (this.#prng.u32() + 1) / 0x1_0000_0001;
     const delayMs = this.#options.syncMinMs - Math.log(uniform) * this.#options.syncMeanMs;
-    return this.#prng.chance(this.#options.stallChance) ? delayMs + this.#options.stallMs : delayMs;
+    const stalls = this.#prng.chance(this.#options.stallChance) && !this.#calm;
+    return stalls ? delayMs + this.#options.stallMs : delayMs;
   }
 
   /** Drops records below `before`. The caller has flushed the engine. */
@@ -104,6 +124,7 @@ export class SimulatedLog {
   crash(): void {
     this.#generation++;
     this.#syncing = false;
+    this.#stalledUntilMs = 0;
     const unsynced = this.#nextSequence - 1 - this.#durableSequence;
     const survivors = this.#prng.chance(0.5) ? 0 : this.#prng.between(0, unsynced);
     this.#cutAfter(this.#durableSequence + survivors);

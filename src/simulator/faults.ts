@@ -1,5 +1,6 @@
 /** What happens to the cluster in the safety phase: crashes, partitions, pauses, slow links, damaged disks. */
 import type { Prng } from "../base/prng.ts";
+import { Ambushes } from "./ambush.ts";
 import type { SimulatedClock } from "./clock.ts";
 import type { CrashPoint, Host } from "./host.ts";
 import type { Network } from "./network.ts";
@@ -15,16 +16,19 @@ export interface FaultParts {
   readonly options: SimulationOptions;
   /** The leader as far as anyone can tell. */
   readonly leader: () => number;
+  readonly regency: () => number;
 }
 
 export class Faults {
   readonly #parts: FaultParts;
+  readonly #ambushes: Ambushes;
   #over = false;
   /** What happened, by kind. */
   readonly counts = new Map<string, number>();
 
   constructor(parts: FaultParts) {
     this.#parts = parts;
+    this.#ambushes = new Ambushes(parts, () => this.#over);
   }
 
   start(): void {
@@ -37,6 +41,11 @@ export class Faults {
       this.#victim().pause(this.#about(faults.pauseLengthMeanMs)),
     );
     this.#repeat("slowMember", faults.slowMemberMeanMs, () => this.#slowMember());
+    this.#repeat("ambush", faults.ambushMeanMs, () => {
+      const kind = this.#parts.prng.pick(faults.ambushes);
+      this.#count(kind);
+      this.#ambushes.lay(kind);
+    });
     this.#repeat("clockStep", 1_000, () => {
       for (const clock of this.#parts.clocks) clock.maybeStep();
     });
@@ -51,6 +60,11 @@ export class Faults {
         this.#parts.scheduler.after(at, () => this.#parts.clocks[member.member]!.breakBy(member.offsetMs));
       }
     }
+  }
+
+  /** A correct member has decided. */
+  decided(member: number): void {
+    if (!this.#over) this.#ambushes.decided(member);
   }
 
   /** No more faults. Links and clocks are healed by the caller, members restarted. */

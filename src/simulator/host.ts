@@ -18,6 +18,7 @@ import type { BackendErrorCode, Operation, OperationResult } from "../store/type
 import type { SimulatedClock } from "./clock.ts";
 import { describeInput } from "./describe.ts";
 import { LogDamagedError, type SimulatedLog } from "./disk.ts";
+import { type AimedKind, kindOf } from "./message-kinds.ts";
 import type { Network } from "./network.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { StoreView } from "./store-view.ts";
@@ -42,6 +43,8 @@ export type ReplicaFactory = (
 /** Where a planned crash strikes: before or after the next output of a kind is carried out. */
 export interface CrashPoint {
   readonly output: "send" | "append" | "result" | "any";
+  /** Only messages of this kind, of the outputs "send". */
+  readonly message?: AimedKind;
   readonly when: "before" | "after";
   /** Outputs of that kind to let pass first. */
   readonly skip: number;
@@ -60,6 +63,8 @@ export interface HostObserver {
   started(member: MemberIndex, incarnation: number): void;
   stopped(member: MemberIndex, why: "crash" | "damaged log" | "broken invariant"): void;
   trace(member: MemberIndex, event: TraceEvent): void;
+  /** Before a message goes out. */
+  sent(member: MemberIndex, bytes: Uint8Array): void;
   /** After each input that made the store's revision change. */
   changed(member: MemberIndex): void;
   invariant(member: MemberIndex, error: Error): void;
@@ -285,6 +290,9 @@ export class Host {
     const point = this.#crashPoint;
     if (point === undefined || point.when !== when) return false;
     if (point.output !== "any" && point.output !== output.type) return false;
+    if (point.message !== undefined && output.type === "send" && kindOf(output.bytes) !== point.message) {
+      return false;
+    }
     this.#crashPoint = { ...point, skip: point.skip - 1 };
     return this.#crashPoint.skip < 0;
   }
@@ -294,6 +302,7 @@ export class Host {
     switch (output.type) {
       case "send":
         observer.line(this.member, () => `-> ${output.to} ${output.lane} ${describeBytes(output.bytes)}`);
+        observer.sent(this.member, output.bytes);
         network.send(this.member, output.to, output.lane, output.bytes);
         return;
       case "append":

@@ -16,15 +16,16 @@ const USAGE = `usage: npm run simulate -- [options]
   --seed S             this one only; with --trace every event of it
   --byzantine on|off   Byzantine members in every seed or in none (in every second one)
   --mutation NAME      plant one bug of the core
-  --mutants            plant each bug in turn and report in how many seeds it is found
+  --mutants            plant each bug in turn and report the seed that finds it (of 150 at most)
+  --count              with --mutants: run all seeds and report how many find it
   --doublecheck        run each seed twice and compare the runs
   --keep-going         go on after a failing seed
   --workers N          threads (one for each core)
   --output json        one line of JSON for each seed and one at the end`;
 
 const FAILURES_SHOWN_MAX = 200;
-/** A mutant found so often is found. */
-const MUTANT_FINDS_MAX = 5;
+/** Seeds for each mutant. */
+const MUTANT_SEEDS = 150;
 
 interface Arguments {
   readonly seeds: number;
@@ -33,6 +34,7 @@ interface Arguments {
   readonly trace: boolean;
   readonly limits: OptionLimits;
   readonly mutants: boolean;
+  readonly count: boolean;
   readonly twice: boolean;
   readonly keepGoing: boolean;
   readonly workers: number;
@@ -60,6 +62,7 @@ function readArguments(argv: readonly string[]): Arguments {
       output: { type: "string" },
       trace: { type: "boolean" },
       mutants: { type: "boolean" },
+      count: { type: "boolean" },
       doublecheck: { type: "boolean" },
       "keep-going": { type: "boolean" },
       help: { type: "boolean" },
@@ -78,13 +81,15 @@ function readArguments(argv: readonly string[]): Arguments {
   if (output !== "text" && output !== "json")
     throw new UsageError(`--output is json or text, not "${output}"`);
   const seed = wholeNumber(values.seed, "seed");
+  const defaultSeeds = values.mutants === true ? MUTANT_SEEDS : 100;
   return {
-    seeds: seed === undefined ? (wholeNumber(values.seeds, "seeds") ?? 100) : 1,
+    seeds: seed === undefined ? (wholeNumber(values.seeds, "seeds") ?? defaultSeeds) : 1,
     start: seed ?? wholeNumber(values.start, "start") ?? Math.floor(Date.now() / 1000) * 1000,
     single: seed !== undefined,
     trace: values.trace ?? false,
     limits: { byzantine, mutation },
     mutants: values.mutants ?? false,
+    count: values.count ?? false,
     twice: values.doublecheck ?? false,
     keepGoing: values["keep-going"] ?? false,
     workers: Math.max(1, wholeNumber(values.workers, "workers") ?? availableParallelism()),
@@ -175,8 +180,9 @@ async function runSeeds(args: Arguments): Promise<number> {
 
 async function runMutants(args: Arguments): Promise<number> {
   let missed = 0;
-  for (const mutant of MUTANTS) {
-    const limits: OptionLimits = { byzantine: mutant.byzantine, mutation: mutant.name };
+  const { mutation } = args.limits;
+  for (const mutant of MUTANTS.filter(({ name }) => mutation === "" || name === mutation)) {
+    const limits: OptionLimits = { byzantine: args.limits.byzantine, mutation: mutant.name };
     const checkers = new Map<string, number>();
     let next = args.start;
     let run = 0;
@@ -193,7 +199,7 @@ async function runMutants(args: Arguments): Promise<number> {
           first = Math.min(first ?? result.task.seed, result.task.seed);
           checkers.set(violation.checker, (checkers.get(violation.checker) ?? 0) + 1);
         }
-        return found < MUTANT_FINDS_MAX;
+        return found === 0 || args.count;
       },
     );
     if (found === 0) missed++;

@@ -46,6 +46,9 @@ export interface NetworkEnds {
   link(member: MemberIndex, peer: MemberIndex, up: boolean): void;
 }
 
+/** Says of a message whether it is lost. */
+export type LinkFilter = (from: MemberIndex, to: MemberIndex, bytes: Uint8Array) => boolean;
+
 interface Link {
   cut: boolean;
   /** How many times slower than the others. */
@@ -72,6 +75,8 @@ export class Network {
   readonly #starts: number[];
   /** What each end believes of its connection to each other one. */
   readonly #believed: boolean[];
+  /** What any of them matches is lost when it is sent. */
+  readonly filters = new Set<LinkFilter>();
   readonly counts: NetworkCounts = { sent: 0, delivered: 0, lost: 0, duplicated: 0 };
   #options: NetworkOptions;
 
@@ -102,7 +107,7 @@ export class Network {
     const link = this.#links[from * this.#n + to]!;
     const options = this.#options;
     const refused = link.cut || !this.#up[to] || link.inFlight >= options.inFlightMax;
-    if (refused || this.#prng.chance(options.lossChance)) {
+    if (refused || this.#isFiltered(from, to, bytes) || this.#prng.chance(options.lossChance)) {
       this.counts.lost++;
       return;
     }
@@ -111,6 +116,11 @@ export class Network {
       this.counts.duplicated++;
       this.#carry(link, from, to, lane, bytes);
     }
+  }
+
+  #isFiltered(from: MemberIndex, to: MemberIndex, bytes: Uint8Array): boolean {
+    for (const filter of this.filters) if (filter(from, to, bytes)) return true;
+    return false;
   }
 
   #carry(link: Link, from: MemberIndex, to: MemberIndex, lane: Lane, bytes: Uint8Array): void {
@@ -195,6 +205,7 @@ export class Network {
 
   /** Mends every cut and slow link; crashed members stay crashed. */
   heal(): void {
+    this.filters.clear();
     for (let a = 0; a < this.#n; a++) {
       this.setFactor(a, 1);
       // New messages do not queue behind what a slow link still holds.

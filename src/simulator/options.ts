@@ -6,9 +6,11 @@
 import { Prng } from "../base/prng.ts";
 import { faultsTolerated } from "../consensus/membership.ts";
 import { type ConsensusOptions, DEFAULT_OPTIONS } from "../consensus/options.ts";
+import { AMBUSHES, type AmbushKind } from "./ambush.ts";
 import { BEHAVIOURS, type BehaviourName } from "./byzantine/catalogue.ts";
 import type { ClockOptions } from "./clock.ts";
 import type { DiskDamage, DiskOptions } from "./disk.ts";
+import { type Focus, focusOf } from "./mutants.ts";
 import { CALM_NETWORK, type NetworkOptions } from "./network.ts";
 
 export const REQUEST_KINDS = [
@@ -56,6 +58,8 @@ export interface FaultOptions {
   readonly slowMemberMeanMs: number;
   /** Follows the leader with crashes and pauses instead of hitting anyone. */
   readonly aimAtLeader: boolean;
+  readonly ambushMeanMs: number;
+  readonly ambushes: readonly AmbushKind[];
 }
 
 /** A member that is faulty beyond crashes; at most f in a run. */
@@ -106,30 +110,38 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
   const [shape, faulty, network, disk, clock, workload, faults, consensus] = Array.from({ length: 8 }, () =>
     prng.fork(),
   ) as [Prng, Prng, Prng, Prng, Prng, Prng, Prng, Prng];
-  const n = shape.pick([4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7, 10]);
-  const faultyMembers = drawFaulty(faulty, n, seed, limits);
+  const focus = focusOf(limits.mutation);
+  const n = drawSize(shape, focus);
+  const faultyMembers = drawFaulty(faulty, n, seed, limits, focus);
   const members = Array.from({ length: n }, (_, member) => member);
   const correct = members.filter((member) => !faultyMembers.some((f) => f.member === member));
   const spare = faultsTolerated(n) - faultyMembers.length;
-  const leftDead = spare > 0 && shape.chance(0.4) ? shuffled(shape, correct).slice(0, spare) : [];
+  const leftDead =
+    spare > 0 && focus === undefined && shape.chance(0.4) ? shuffled(shape, correct).slice(0, spare) : [];
   // Batch times are believed within this bound: the tighter it is, the earlier an early expiry shows.
   const clockBoundMs = clock.pick([400, 1_500, DEFAULT_OPTIONS.clockBoundMs]);
   return {
     seed,
     n,
     faulty: faultyMembers,
-    safetyMs: Math.round(logarithmic(shape, 4_000, 20_000)),
+    safetyMs: Math.round(logarithmic(shape, 1_500, 7_000)),
     livenessMs: 120_000,
     leftDead,
-    tickMs: shape.pick([2, 5, 10]),
+    tickMs: shape.pick([5, 10, 10, 10, 10, 10]),
     workDelayMeanMs: shape.pick([0.02, 0.1, 1]),
     network: drawNetwork(network),
     disk: drawDisk(disk),
     clock: drawClock(clock, clockBoundMs),
-    workload: drawWorkload(workload, n),
-    faults: drawFaults(faults),
+    workload: drawWorkload(workload, n, focus),
+    faults: drawFaults(faults, focus),
     consensus: { ...drawConsensus(consensus, limits.mutation), clockBoundMs },
   };
+}
+
+function drawSize(prng: Prng, focus: Focus | undefined): number {
+  const n = prng.below(1000);
+  if (focus !== undefined || n < 800) return 4;
+  return n < 870 ? 5 : n < 920 ? 6 : n < 985 ? 7 : 10;
 }
 
 function shuffled<T>(prng: Prng, items: readonly T[]): T[] {
@@ -143,7 +155,13 @@ function shuffled<T>(prng: Prng, items: readonly T[]): T[] {
   return mixed;
 }
 
-function drawFaulty(prng: Prng, n: number, seed: number, limits: OptionLimits): FaultyMember[] {
+function drawFaulty(
+  prng: Prng,
+  n: number,
+  seed: number,
+  limits: OptionLimits,
+  focus: Focus | undefined,
+): FaultyMember[] {
   const f = faultsTolerated(n);
   const order = shuffled(
     prng,
@@ -151,6 +169,11 @@ function drawFaulty(prng: Prng, n: number, seed: number, limits: OptionLimits): 
   );
   // The first leader is the most rewarding one to corrupt.
   if (prng.chance(0.4)) order.unshift(...order.splice(order.indexOf(0), 1));
+  if (focus !== undefined) {
+    if (focus.behaviours.length === 0) return [];
+    if (prng.chance(0.8)) order.unshift(...order.splice(order.indexOf(0), 1));
+    return order.slice(0, f).map((member) => ({ member, kind: "byzantine", behaviours: focus.behaviours }));
+  }
   const byzantine = limits.byzantine === "on" || (limits.byzantine === "mixed" && seed % 2 === 1);
   if (byzantine) {
     const shared = drawBehaviours(prng);
@@ -209,44 +232,77 @@ function drawClock(prng: Prng, clockBoundMs: number): ClockOptions {
   };
 }
 
-function drawWorkload(prng: Prng, n: number): WorkloadOptions {
+function drawWorkload(prng: Prng, n: number, focus: Focus | undefined): WorkloadOptions {
   const weights = Object.fromEntries(
     REQUEST_KINDS.map((kind) => [kind, prng.chance(0.25) ? 0 : 2 ** prng.between(0, 6)]),
   ) as Record<RequestKind, number>;
   weights.put = Math.max(weights.put, 4);
+  if (focus?.leases) {
+    for (const kind of ["leaseGrant", "leasedPut", "leaseKeepAlive"] as const) weights[kind] = 32;
+  }
   // Compaction hides history from the checkers, so it stays rare.
   weights.compact = Math.min(weights.compact, 2);
   return {
     clientsPerMember: n > 4 ? 1 : prng.between(1, 3),
-    thinkMeanMs: logarithmic(prng, 40, 600),
+    thinkMeanMs: focus === undefined ? logarithmic(prng, 15, 400) : logarithmic(prng, 15, 60),
     keys: Math.round(logarithmic(prng, 1, 40)),
     valueSizeBytesMax: Math.round(logarithmic(prng, 24, 4_000)),
     patienceMs: Math.round(logarithmic(prng, 500, 8_000)),
     weights,
-    leaseTtlSecondsMax: prng.between(1, 8),
+    leaseTtlSecondsMax: prng.between(1, 3),
   };
 }
 
-function drawFaults(prng: Prng): FaultOptions {
+function drawFaults(prng: Prng, focus: Focus | undefined): FaultOptions {
+  if (focus !== undefined) return focusedFaults(prng, focus);
   const calm = prng.chance(0.08);
   const off = calm ? 1 : 0.4;
   return {
-    crashMeanMs: meanOrOff(prng, calm ? 1 : 0.25, 300, 8_000),
-    downMeanMs: logarithmic(prng, 50, 4_000),
-    crashAllMeanMs: meanOrOff(prng, calm ? 1 : 0.75, 2_000, 20_000),
-    partitionMeanMs: meanOrOff(prng, off, 500, 10_000),
-    partitionLengthMeanMs: logarithmic(prng, 50, 5_000),
-    oneWayCutMeanMs: meanOrOff(prng, off, 500, 10_000),
-    pauseMeanMs: meanOrOff(prng, off, 300, 10_000),
-    pauseLengthMeanMs: logarithmic(prng, 20, 3_000),
-    slowMemberMeanMs: meanOrOff(prng, off, 1_000, 10_000),
+    crashMeanMs: meanOrOff(prng, calm ? 1 : 0.25, 150, 4_000),
+    downMeanMs: logarithmic(prng, 20, 1_500),
+    crashAllMeanMs: meanOrOff(prng, calm ? 1 : 0.7, 600, 6_000),
+    partitionMeanMs: meanOrOff(prng, off, 200, 4_000),
+    partitionLengthMeanMs: logarithmic(prng, 20, 2_000),
+    oneWayCutMeanMs: meanOrOff(prng, off, 200, 4_000),
+    pauseMeanMs: meanOrOff(prng, off, 150, 4_000),
+    pauseLengthMeanMs: logarithmic(prng, 20, 1_500),
+    slowMemberMeanMs: meanOrOff(prng, off, 300, 4_000),
     aimAtLeader: prng.chance(0.4),
+    ambushMeanMs: meanOrOff(prng, off, 150, 3_000),
+    ambushes: shuffled(prng, AMBUSHES).slice(0, prng.between(1, AMBUSHES.length)),
+  };
+}
+
+/** Few faults but those of the focus, which would disturb each other. */
+function focusedFaults(prng: Prng, focus: Focus): FaultOptions {
+  return {
+    crashMeanMs: focus.crashes ? 300 : meanOrOff(prng, 0.5, 500, 4_000),
+    downMeanMs: logarithmic(prng, 20, 400),
+    crashAllMeanMs: focus.crashes ? 800 : 0,
+    partitionMeanMs: 0,
+    partitionLengthMeanMs: 0,
+    oneWayCutMeanMs: meanOrOff(prng, 0.7, 500, 4_000),
+    pauseMeanMs: 0,
+    pauseLengthMeanMs: 0,
+    slowMemberMeanMs: 0,
+    aimAtLeader: prng.chance(0.4),
+    ambushMeanMs: focus.ambushes.length === 0 ? 0 : logarithmic(prng, 150, 600),
+    ambushes: focus.ambushes,
   };
 }
 
 function drawConsensus(prng: Prng, mutation: string): ConsensusOptions {
+  // Less patience means more leader changes in the same time.
+  const patience = prng.pick([0.2, 0.2, 0.5, 1]);
+  const scaled = (ms: number) => Math.round(ms * patience);
   return {
     ...DEFAULT_OPTIONS,
+    heartbeatIntervalMs: Math.max(40, scaled(DEFAULT_OPTIONS.heartbeatIntervalMs)),
+    leaderTimeoutMs: scaled(DEFAULT_OPTIONS.leaderTimeoutMs),
+    leaderUnlinkedTimeoutMs: scaled(DEFAULT_OPTIONS.leaderUnlinkedTimeoutMs),
+    requestTimeoutMs: scaled(DEFAULT_OPTIONS.requestTimeoutMs),
+    syncTimeoutMs: scaled(DEFAULT_OPTIONS.syncTimeoutMs),
+    resendIntervalMs: Math.max(50, scaled(DEFAULT_OPTIONS.resendIntervalMs)),
     checkpointInstances: prng.pick([4, 16, 64, 256, DEFAULT_OPTIONS.checkpointInstances]),
     checkpointSizeBytes: prng.chance(0.2) ? 20_000 : DEFAULT_OPTIONS.checkpointSizeBytes,
     batchBundlesMax: prng.pick([1, 4, DEFAULT_OPTIONS.batchBundlesMax]),

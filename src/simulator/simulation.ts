@@ -13,6 +13,7 @@ import { checkLeases } from "./checkers/leases.ts";
 import { checkLinearizability } from "./checkers/linearizability.ts";
 import { checkLiveness } from "./checkers/liveness.ts";
 import { StoreModel } from "./checkers/model.ts";
+import { PromiseChecker } from "./checkers/promises.ts";
 import { checkValidity } from "./checkers/validity.ts";
 import { Cluster } from "./cluster.ts";
 import { Faults } from "./faults.ts";
@@ -72,6 +73,7 @@ export class Simulation implements HostObserver {
   readonly #agreement = new AgreementChecker(this.#report);
   readonly #execution = new ExecutionChecker(this.#report);
   readonly #changes = new ChangeHistory(this.#report);
+  readonly #promises: PromiseChecker;
   readonly #blame: BlameChecker;
   /** Last revision whose events were read from each member. */
   readonly #readUpTo: number[];
@@ -91,6 +93,8 @@ export class Simulation implements HostObserver {
     // A member whose clock is beyond every bound may propose times that no correct member proposes.
     const liars = options.faulty.filter(({ kind }) => kind !== "disk").map(({ member }) => member);
     this.#blame = new BlameChecker(new Set(liars), this.#report);
+    const forgetful = options.faulty.filter(({ kind }) => kind !== "clock").map(({ member }) => member);
+    this.#promises = new PromiseChecker(new Set(forgetful), this.#report);
     const { scheduler, hosts, clocks, network } = this.#cluster;
     this.#faults = new Faults({
       scheduler,
@@ -100,6 +104,7 @@ export class Simulation implements HostObserver {
       network,
       options,
       leader: () => this.#leader,
+      regency: () => this.#regency,
     });
   }
 
@@ -131,6 +136,7 @@ export class Simulation implements HostObserver {
     network.setOptions(CALM_NETWORK);
     network.heal();
     for (const host of hosts) {
+      host.log.calm();
       host.spare();
       if (this.#options.leftDead.includes(host.member)) host.crash();
       else host.start();
@@ -267,6 +273,8 @@ export class Simulation implements HostObserver {
     switch (event.kind) {
       case "decided":
         this.#agreement.decided(member, event.cid, event.regency, event.digest);
+        this.#promises.decided(member, event.cid, event.digest);
+        this.#faults.decided(member);
         break;
       case "executed":
         this.#execution.executed(member, event.cid, event.revision, event.executionHash);
@@ -293,6 +301,10 @@ export class Simulation implements HostObserver {
       case "stop":
         break;
     }
+  }
+
+  sent(member: MemberIndex, bytes: Uint8Array): void {
+    this.#promises.sent(member, bytes);
   }
 
   line(member: MemberIndex, text: () => string): void {

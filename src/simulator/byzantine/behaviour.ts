@@ -20,10 +20,12 @@ export interface Sending {
 
 export type Vote = Extract<Message, { type: "write" | "accept" }>;
 
-/** One way to misbehave. Both methods may do nothing most of the time. */
+/** One way to misbehave. All methods may do nothing most of the time. */
 export interface Behaviour {
   /** What goes out instead of a message of the real replica; undefined leaves it to the other behaviours. */
   bend?(sending: Sending, mind: ByzantineMind): readonly Sending[] | undefined;
+  /** Called with every message that comes in. */
+  hear?(from: number, message: Message, mind: ByzantineMind): readonly Sending[];
   /** Called on every tick. */
   act?(mind: ByzantineMind): readonly Sending[];
 }
@@ -71,7 +73,7 @@ export class ByzantineMind {
     this.accomplices = signers;
     this.hasher = hasher;
     this.prng = prng;
-    this.zeal = prng.pick([0.02, 0.1, 0.3, 1]);
+    this.zeal = prng.pick([0.05, 0.3, 1]);
   }
 
   /** Whether to misbehave this time. */

@@ -54,7 +54,7 @@ export class ByzantineReplica implements SimulatedReplica {
   step(input: ReplicaInput, now: Now, out: ReplicaOutput[]): void {
     const mind = this.#mind;
     mind.wallMs = now.wallMs;
-    if (input.type === "message") this.#hear(input.from, input.bytes);
+    if (input.type === "message") this.#hear(input.from, input.bytes, out);
     if (input.type === "tick" && this.#faces.length > 1 && this.#prng.chance(0.005))
       this.#faceOf = this.#drawFaces();
     for (const [face, replica] of this.#faces.entries()) {
@@ -98,9 +98,13 @@ export class ByzantineReplica implements SimulatedReplica {
     }
   }
 
-  #hear(from: number, bytes: Uint8Array): void {
+  #hear(from: number, bytes: Uint8Array, out: ReplicaOutput[]): void {
     try {
-      this.#mind.hear(from, decodeMessage(bytes));
+      const message = decodeMessage(bytes);
+      this.#mind.hear(from, message);
+      for (const behaviour of this.#behaviours) {
+        for (const sending of behaviour.hear?.(from, message, this.#mind) ?? []) out.push(toOutput(sending));
+      }
     } catch {
       // An accomplice's garbage is not worth remembering.
     }

@@ -2,6 +2,14 @@
 import type { Behaviour } from "./behaviour.ts";
 import { corruptBodies, forgeBundles, withholdBodies, wrongAnswers } from "./bodies.ts";
 import {
+  forgedCertificates,
+  ghostClaim,
+  replayBundles,
+  secondProposal,
+  splitClaim,
+  staleSync,
+} from "./conspiracy.ts";
+import {
   borrowedClaim,
   falseCertificate,
   falseFence,
@@ -55,6 +63,12 @@ const MAKERS = {
   replayOld,
   relay,
   laggard,
+  ghostClaim,
+  splitClaim,
+  secondProposal,
+  staleSync,
+  forgedCertificates,
+  replayBundles,
   /** Sends bytes that are no messages; done by the wrapper, for it needs no message. */
   garbage: (): Behaviour => ({}),
   /** Two real replicas with one key, each in touch with some of the members; done by the wrapper. */

@@ -8,7 +8,7 @@ type SyncContent = Omit<SyncBody, "signature">;
 type Propose = Extract<Message, { type: "propose" }>;
 
 /** The proposal with another value in it, properly signed. Undefined when the value is no value. */
-function reproposed(
+export function reproposed(
   propose: Propose,
   mind: ByzantineMind,
   change: (value: Value) => Value,

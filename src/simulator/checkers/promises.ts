@@ -1,0 +1,154 @@
+/**
+ * Checks that no correct member contradicts itself, in all of its lives together: one value for each ballot it
+ * proposes, WRITEs or ACCEPTs in, one STOPDATA for a regency, which tells of every ACCEPT that was given and
+ * not decided, and no ACCEPT after it in an older regency that it did not tell of. These are the promises that
+ * must be on disk before they leave; breaking one need not do harm in this run, but in some run it does.
+ */
+import { equalBytes } from "../../base/bytes.ts";
+import {
+  decodeMessage,
+  decodeStopDataBody,
+  type Message,
+  type StopDataBody,
+} from "../../consensus/messages.ts";
+import type { MemberIndex } from "../../replica/contract.ts";
+import type { Report } from "../history.ts";
+import { kindOf } from "../message-kinds.ts";
+
+type Vote = Extract<Message, { type: "write" | "accept" }>;
+
+interface Promises {
+  /** Values by kind, instance and regency; of a PROPOSE the value, of votes the digest. */
+  readonly votes: Map<string, Uint8Array>;
+  /** Newest ACCEPT of each instance. */
+  readonly accepts: Map<number, { readonly regency: number; readonly digest: Uint8Array }>;
+  readonly decided: Map<number, Uint8Array>;
+  stopData: { readonly bytes: Uint8Array; readonly body: StopDataBody } | undefined;
+  /** A broadcast is sent to each member in turn. */
+  last: Uint8Array | undefined;
+}
+
+export class PromiseChecker {
+  readonly #excused: ReadonlySet<MemberIndex>;
+  readonly #report: Report;
+  readonly #promises = new Map<MemberIndex, Promises>();
+
+  /** @param excused Byzantine members, and those that lose what their disk had confirmed */
+  constructor(excused: ReadonlySet<MemberIndex>, report: Report) {
+    this.#excused = excused;
+    this.#report = report;
+  }
+
+  decided(member: MemberIndex, cid: number, digest: Uint8Array): void {
+    if (!this.#excused.has(member)) this.#of(member).decided.set(cid, digest);
+  }
+
+  /** A member sends a message, as encoded. */
+  sent(member: MemberIndex, bytes: Uint8Array): void {
+    if (this.#excused.has(member)) return;
+    const kind = kindOf(bytes);
+    if (kind !== "propose" && kind !== "write" && kind !== "accept" && kind !== "stopData") return;
+    const promises = this.#of(member);
+    if (promises.last === bytes) return;
+    promises.last = bytes;
+    const message = decodeMessage(bytes);
+    if (message.type === "propose") {
+      this.#once(member, promises, "PROPOSE", message.cid, message.regency, message.value);
+    } else if (message.type === "write") {
+      this.#once(member, promises, "WRITE", message.cid, message.regency, message.digest);
+    } else if (message.type === "accept") {
+      this.#accept(member, promises, message);
+    } else if (message.type === "stopData") {
+      this.#stopData(member, promises, message.body);
+    }
+  }
+
+  #of(member: MemberIndex): Promises {
+    let promises = this.#promises.get(member);
+    if (promises === undefined) {
+      promises = {
+        votes: new Map(),
+        accepts: new Map(),
+        decided: new Map(),
+        stopData: undefined,
+        last: undefined,
+      };
+      this.#promises.set(member, promises);
+    }
+    return promises;
+  }
+
+  /** True when it is said for the first time. */
+  #once(
+    member: MemberIndex,
+    { votes }: Promises,
+    kind: "PROPOSE" | "WRITE" | "ACCEPT",
+    cid: number,
+    regency: number,
+    value: Uint8Array,
+  ): boolean {
+    const key = `${kind}${cid}/${regency}`;
+    const before = votes.get(key);
+    if (before === undefined) {
+      votes.set(key, value);
+      return true;
+    }
+    if (!equalBytes(before, value))
+      this.#violation(member, `gives two ${kind}s in ballot (${cid}, ${regency})`);
+    return false;
+  }
+
+  #accept(member: MemberIndex, promises: Promises, { cid, regency, digest }: Vote): void {
+    if (!this.#once(member, promises, "ACCEPT", cid, regency, digest)) return;
+    const newest = promises.accepts.get(cid);
+    if (newest === undefined || newest.regency < regency) promises.accepts.set(cid, { regency, digest });
+    const told = promises.stopData?.body;
+    // What is decided may be accepted at any time: it is the only value that there can be.
+    const decided = promises.decided.get(cid);
+    if (
+      told === undefined ||
+      regency >= told.regency ||
+      (decided !== undefined && equalBytes(decided, digest))
+    ) {
+      return;
+    }
+    if (cid <= (told.decided?.cid ?? 0)) return;
+    const claimed = told.claims.some((claim) => claim.cid === cid && claim.regency >= regency);
+    if (!claimed) {
+      this.#violation(
+        member,
+        `ACCEPTs in ballot (${cid}, ${regency}) after its STOPDATA for regency ${told.regency}, which says nothing of it`,
+      );
+    }
+  }
+
+  #stopData(member: MemberIndex, promises: Promises, bytes: Uint8Array): void {
+    const before = promises.stopData;
+    const body = decodeStopDataBody(bytes);
+    if (before !== undefined && before.body.regency === body.regency && !equalBytes(before.bytes, bytes)) {
+      this.#violation(member, `sends two STOPDATAs for regency ${body.regency}`);
+    }
+    if (before !== undefined && before.body.regency > body.regency) {
+      this.#violation(member, `sends STOPDATA for regency ${body.regency} after ${before.body.regency}`);
+    }
+    promises.stopData = { bytes, body };
+    for (const [cid, { regency, digest }] of promises.accepts) {
+      if (cid <= (body.decided?.cid ?? 0)) promises.accepts.delete(cid);
+      if (cid <= (body.decided?.cid ?? 0) || promises.decided.has(cid) || regency >= body.regency) continue;
+      const told = body.claims.some(
+        (claim) =>
+          claim.cid === cid &&
+          (claim.regency > regency || (claim.regency === regency && equalBytes(claim.digest, digest))),
+      );
+      if (told) continue;
+      this.#violation(
+        member,
+        `hides its ACCEPT in ballot (${cid}, ${regency}) in its STOPDATA for regency ${body.regency}`,
+      );
+    }
+  }
+
+  #violation(member: MemberIndex, message: string): void {
+    this.#report({ checker: "promises", message: `the correct member ${member} ${message}` });
+  }
+}
