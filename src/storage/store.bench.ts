@@ -26,8 +26,7 @@ const hasher: Hasher = {
 };
 
 const directory = mkdtempSync(join(tmpdir(), "kmmr-bench-"));
-const engine: Engine =
-  kind === "lmdb" ? new LmdbEngine({ path: join(directory, "db") }) : new MemoryEngine();
+const engine: Engine = kind === "lmdb" ? new LmdbEngine({ path: join(directory, "db") }) : new MemoryEngine();
 const store = new Store({ engine, hasher });
 
 function keyOf(i: number): string {
@@ -59,7 +58,9 @@ async function run(what: string, count: number, encodedOf: (i: number) => Uint8A
 const scatter = (i: number) => (i * 7919) % keyCount;
 for (let start = 0; start < keyCount; start += 20_000) {
   const count = Math.min(20_000, keyCount - start);
-  await run(`first puts from ${start}`, count, (i) => encodeOperation(op.put(keyOf(scatter(start + i)), VALUE)));
+  await run(`first puts from ${start}`, count, (i) =>
+    encodeOperation(op.put(keyOf(scatter(start + i)), VALUE)),
+  );
 }
 for (let round = 0; round < 3; round++) {
   await run(`puts over ${keyCount} keys`, putCount, (i) => encodeOperation(op.put(keyOf(scatter(i)), VALUE)));
@@ -114,7 +115,12 @@ for (let more = true; more; ) {
   longestMs = Math.max(longestMs, performance.now() - sliceMs);
   await new Promise((resolve) => setImmediate(resolve));
 }
-report(`checkpoint with compaction (slice <= ${longestMs.toFixed(1)} ms), per record`, records, startedMs, cpu);
+report(
+  `checkpoint with compaction (slice <= ${longestMs.toFixed(1)} ms), per record`,
+  records,
+  startedMs,
+  cpu,
+);
 console.log("memory MiB", Math.round(process.memoryUsage().rss / 1048576), "disk", engine.sizeBytes());
 if (engine instanceof LmdbEngine) {
   await engine.close();
