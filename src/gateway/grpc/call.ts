@@ -169,7 +169,8 @@ export class UnaryHttp2Call extends BaseCall<UnaryMethod> implements UnaryCall {
     if (this.finished) return;
     this.settle(GrpcCode.ok);
     const { stream } = this;
-    if (this.connection.sendAtOnce(stream, RESPONSE_HEADERS, frame, OK_TRAILERS) || stream.closed) return;
+    if (this.connection.sender.responseAtOnce(stream, RESPONSE_HEADERS, frame, OK_TRAILERS) || stream.closed)
+      return;
     if (frame.length >= LARGE_RESPONSE_BYTES) {
       this.#pendingBytes = frame.length;
       this.context.pendingResponses.sizeBytes += frame.length;

@@ -3,6 +3,7 @@ import net from "node:net";
 import { type ConnectionLimits, Http2Connection } from "./connection.ts";
 import { Flag, FrameType, PREFACE } from "./constants.ts";
 import { encodeHeaders, type RequestHead } from "./hpack.ts";
+import { encodeSettings, type SettingValue } from "./settings.ts";
 import type { Http2Stream } from "./stream.ts";
 
 export const TEST_LIMITS: ConnectionLimits = {
@@ -42,13 +43,8 @@ export function u32(value: number): Buffer {
   return bytes;
 }
 
-export function settingsFrame(...values: readonly (readonly [setting: number, value: number])[]): Buffer {
-  const payload = Buffer.alloc(6 * values.length);
-  for (const [i, [setting, value]] of values.entries()) {
-    payload.writeUInt16BE(setting, 6 * i);
-    payload.writeUInt32BE(value, 6 * i + 2);
-  }
-  return frameBytes(FrameType.settings, 0, 0, payload);
+export function settingsFrame(...values: readonly SettingValue[]): Buffer {
+  return frameBytes(FrameType.settings, 0, 0, encodeSettings(values));
 }
 
 const REQUEST = encodeHeaders([

@@ -73,7 +73,7 @@ export class Http2Stream {
   #deliver(chunk: Buffer): void {
     if (!this.ended && chunk.length > 0) this.events?.data(chunk);
     if (this.#unacknowledgedBytes < WINDOW_UPDATE_BYTES || this.remoteEnded || this.closed) return;
-    this.#connection.sendWindowUpdate(this.id, this.#unacknowledgedBytes);
+    this.#connection.sender.windowUpdate(this.id, this.#unacknowledgedBytes);
     this.receiveWindowBytes += this.#unacknowledgedBytes;
     this.#unacknowledgedBytes = 0;
   }
@@ -118,7 +118,7 @@ export class Http2Stream {
   sendHeaders(block: Buffer): void {
     if (this.ended || this.closed) return;
     this.headersSent = true;
-    this.#connection.sendHeaderBlock(this.id, block, false);
+    this.#connection.sender.headerBlock(this.id, block, false);
   }
 
   /** Sends payload; the buffer must not change any more. */
@@ -126,7 +126,7 @@ export class Http2Stream {
     if (this.ended || this.closed || payload.length === 0) return;
     this.#queue.push(payload);
     this.#queuedBytes += payload.length;
-    this.#connection.wantsToSend(this);
+    this.#connection.sender.wantsToSend(this);
   }
 
   /**
@@ -188,21 +188,21 @@ export class Http2Stream {
     const block = this.#trailers!;
     this.#trailers = undefined;
     this.headersSent = true;
-    if (block.length === 0) this.#connection.sendEnd(this.id);
-    else this.#connection.sendHeaderBlock(this.id, block, true);
+    if (block.length === 0) this.#connection.sender.endStream(this.id);
+    else this.#connection.sender.headerBlock(this.id, block, true);
     this.#afterEnd();
   }
 
   #afterEnd(): void {
     // A client that still sends is told that nobody listens, as grpc-go does.
-    if (!this.remoteEnded) this.#connection.sendReset(this.id, ErrorCode.noError);
+    if (!this.remoteEnded) this.#connection.sender.reset(this.id, ErrorCode.noError);
     this.#connection.forget(this);
   }
 
   /** Resets the stream. */
   reset(code: ErrorCode): void {
     if (this.closed) return;
-    this.#connection.sendReset(this.id, code);
+    this.#connection.sender.reset(this.id, code);
     this.#connection.forget(this);
   }
 
