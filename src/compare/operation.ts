@@ -83,11 +83,23 @@ export function isLocal(operation: Operation): boolean {
     case "put":
     case "deleteRange":
     case "compact":
+    case "leaseGrant":
+    case "leaseRevoke":
       return false;
-    // A read-only transaction of serializable ranges is local, and the headers of the others are.
+    case "txn":
+      return [operation.request.success, operation.request.failure].every(isSerializable);
+    // What they answer may be the leader's or agreed on, but the revision in the header is the member's own.
     default:
       return true;
   }
+}
+
+/** Whether all operations of a branch are serializable ranges; a transaction of nothing else is local. */
+function isSerializable(branch: SymbolicValue | undefined): boolean {
+  const operations = (branch ?? []) as readonly SymbolicMessage[];
+  return operations.every(
+    (item) => (item.request_range as SymbolicMessage | undefined)?.serializable === true,
+  );
 }
 
 /** One line that can be read back with parseOperations. */
