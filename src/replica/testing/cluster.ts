@@ -5,10 +5,11 @@
 import { toHex } from "../../base/bytes.ts";
 import type { Hasher, Signer, Verifier } from "../../base/crypto.ts";
 import { type Member, Membership } from "../../consensus/membership.ts";
+import { encodeMessage, type Message } from "../../consensus/messages.ts";
 import type { ConsensusOptions } from "../../consensus/options.ts";
 import { MemoryEngine } from "../../storage/memory-engine.ts";
 import type { Operation, OperationResult } from "../../store/types.ts";
-import type { LogRecord, ReplicaOutput, TraceEvent } from "../contract.ts";
+import type { LogRecord, LogRecovery, ReplicaOutput, TraceEvent } from "../contract.ts";
 import { Replica } from "../replica.ts";
 
 /** A quick 32-byte hash without cryptographic strength. */
@@ -62,6 +63,8 @@ interface Node {
   replica: Replica;
   engine: MemoryEngine;
   log: LogRecord[];
+  /** Records up to this one are on disk; a crash loses the others. */
+  durable: number;
   up: boolean;
   incarnation: number;
 }
@@ -73,24 +76,32 @@ export class TestCluster {
   readonly results = new Map<number, OperationResult | string>();
   /** Messages for which this returns true are lost. */
   drop: (from: number, to: number, bytes: Uint8Array) => boolean = () => false;
+  /** What leaves instead of a message: how a member is made to lie. Undefined leaves it as it is. */
+  alter: (from: number, to: number, bytes: Uint8Array) => readonly Uint8Array[] | undefined = () => undefined;
+  /** Sees every output of every member, in order. */
+  observe: (member: number, output: ReplicaOutput) => void = () => {};
   now = 1_000;
   #queue: { readonly from: number; readonly to: number; readonly bytes: Uint8Array }[] = [];
   #nextId = 1;
-  readonly #options: Partial<ConsensusOptions>;
+  readonly #options: (member: number) => Partial<ConsensusOptions>;
 
-  constructor(n = 4, options: Partial<ConsensusOptions> = {}) {
+  /** @param options for all members, or for each by its index */
+  constructor(
+    n = 4,
+    options: Partial<ConsensusOptions> | ((member: number) => Partial<ConsensusOptions>) = {},
+  ) {
     this.membership = testMembership(n);
-    this.#options = options;
+    this.#options = typeof options === "function" ? options : () => options;
     for (let i = 0; i < n; i++) {
       const engine = new MemoryEngine();
-      const node = { engine, log: [], up: true, incarnation: 1 } as Partial<Node> as Node;
+      const node = { engine, log: [], durable: 0, up: true, incarnation: 1 } as Partial<Node> as Node;
       this.nodes.push(node);
       node.replica = this.#make(i, "fresh");
     }
     for (let i = 0; i < n; i++) this.#linkAll(i);
   }
 
-  #make(self: number, state: "fresh" | "clean" | "lost"): Replica {
+  #make(self: number, state: LogRecovery["state"]): Replica {
     const node = this.nodes[self]!;
     return new Replica({
       membership: this.membership,
@@ -101,7 +112,7 @@ export class TestCluster {
       engine: node.engine,
       incarnation: node.incarnation,
       recovery: { records: [...node.log], nextSequence: (node.log.at(-1)?.sequence ?? 0) + 1, state },
-      options: this.#options,
+      options: this.#options(self),
     });
   }
 
@@ -120,8 +131,12 @@ export class TestCluster {
     node.replica.step(input, { monotonicMs: this.now, wallMs: 1_700_000_000_000 + this.now }, out);
     let durable = 0;
     for (const output of out) {
-      if (output.type === "send") this.#queue.push({ from: self, to: output.to, bytes: output.bytes });
-      else if (output.type === "append") {
+      this.observe(self, output);
+      if (output.type === "send") {
+        for (const bytes of this.alter(self, output.to, output.bytes) ?? [output.bytes]) {
+          this.#queue.push({ from: self, to: output.to, bytes });
+        }
+      } else if (output.type === "append") {
         node.log.push({ sequence: output.sequence, record: output.record });
         if (output.sync) durable = output.sequence;
       } else if (output.type === "truncate") {
@@ -131,7 +146,15 @@ export class TestCluster {
       else if (output.type === "failed") this.results.set(output.id, output.reason);
       else if (output.type === "fenced") this.results.set(output.id, "fenced");
     }
-    if (durable > 0) this.#step(self, { type: "durable", sequence: durable });
+    if (durable === 0) return;
+    node.durable = durable;
+    this.#step(self, { type: "durable", sequence: durable });
+  }
+
+  /** A message that `from` did not think of itself; `alter` does not see it. */
+  send(from: number, to: number, message: Message | Uint8Array): void {
+    const bytes = message instanceof Uint8Array ? message : encodeMessage(message);
+    this.#queue.push({ from, to, bytes });
   }
 
   submit(member: number, operation: Operation): number {
@@ -153,12 +176,20 @@ export class TestCluster {
     }
   }
 
-  start(member: number, state: "clean" | "lost" = "clean"): void {
+  /** kill -9 with a loss of power: records that nobody asked to sync are gone. */
+  crash(member: number): void {
+    this.kill(member);
+    const node = this.nodes[member]!;
+    node.log = node.log.filter(({ sequence }) => sequence <= node.durable);
+  }
+
+  start(member: number, state: "clean" | "uncertain" | "lost" = "clean"): void {
     const node = this.nodes[member]!;
     node.incarnation += 1;
     node.up = true;
     if (state === "lost") {
       node.log = [];
+      node.durable = 0;
       node.engine = new MemoryEngine();
     }
     node.replica = this.#make(member, state);
