@@ -31,6 +31,7 @@ export function onInstanceMessage(core: Core, from: number, message: InstanceMes
   if (message.type === "accept") reportExecution(core, from, message);
   if (cid < core.instance.cid) {
     if (message.type === "accept") lateAccept(core, from, message);
+    if (message.type === "propose") voteForDecided(core, from, message);
     return;
   }
   if (cid > core.instance.cid) {
@@ -127,6 +128,26 @@ function lateAccept(core: Core, from: number, message: Extract<Message, { type: 
   const accept = acceptOf(from, message);
   if (core.suspects.has(from) && !validAccept(core, message, accept)) return;
   core.history.addAccept(message.cid, message.regency, message.digest, accept);
+}
+
+/**
+ * A leader proposes once more what this member has decided in an earlier ballot and cannot prove: its executed
+ * state outlived the certificate. The others may need its votes to decide it, too. No other value is possible
+ * there, so that both votes are safe, whoever else has voted.
+ */
+function voteForDecided(core: Core, from: number, message: Extract<Message, { type: "propose" }>): void {
+  const { cid, regency } = message;
+  const entry = core.history.get(cid);
+  if (entry === undefined || cid <= core.history.certified || from !== core.leader) return;
+  if (regency !== core.regency || regency <= entry.regency || core.phase !== "normal") return;
+  const { durableSequence } = core;
+  if (durableSequence < core.regencySequence || durableSequence < core.previousSequence) return;
+  if (core.onProbation || !equalBytes(message.value, entry.encodedValue)) return;
+  if (!core.mayAnswer("vote", from)) return;
+  const statement = writeStatement(core.membership.digest, regency, cid, entry.digest);
+  const signature = core.signer.sign(statement);
+  core.broadcast({ type: "write", regency, cid, digest: entry.digest, signature });
+  core.broadcast(signAccept(core, cid, regency, entry.digest).message);
 }
 
 function reportExecution(core: Core, from: number, message: Extract<Message, { type: "accept" }>): void {
