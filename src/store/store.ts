@@ -344,6 +344,16 @@ export class Store {
     return readEvents(this.#space, this.#engine, from, to, Math.max(countMax, 1));
   }
 
+  /**
+   * The same for a watcher that keeps up: from memory, whatever was compacted since, so that a compaction in the
+   * batch of the changes takes nothing from it. Undefined when the first revision is not in memory (any more).
+   */
+  recentEvents(fromRevision: number, toRevision: number, countMax: number): StoredRecord[] | undefined {
+    if (fromRevision < this.#space.recent.firstRevision) return undefined;
+    const to = Math.min(toRevision, this.revision);
+    return readEvents(this.#space, this.#engine, fromRevision, to, Math.max(countMax, 1));
+  }
+
   // Digests
 
   /**

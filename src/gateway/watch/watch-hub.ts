@@ -21,6 +21,8 @@ const SLICE_SIZE_BYTES = 4 * 1024 * 1024;
 const RESPONSE_OVERHEAD_BYTES = 512 * 1024;
 const PROGRESS_JITTER = 0.1;
 
+const NOTHING_COMPACTED = -1;
+
 /** Some whole revisions of events. */
 interface Slice {
   readonly events: readonly SharedEvent[];
@@ -157,7 +159,7 @@ export class WatchHub {
       this.#delivered = revision;
       return;
     }
-    const slice = this.#read(this.#delivered + 1, revision);
+    const slice = this.#readRecent(this.#delivered + 1, revision);
     if (slice === undefined) {
       this.#overtaken(revision);
       return;
@@ -273,25 +275,34 @@ export class WatchHub {
     return this.#behindSet.size > 0;
   }
 
+  /** For watchers that keep up: a compaction takes nothing from them that is still in memory. */
+  #readRecent(from: number, to: number): Slice | undefined {
+    const events = this.#context.backend.store.recentEvents(from, to, this.#sliceEvents);
+    return events === undefined ? this.#read(from, to) : this.#slice(events, to, NOTHING_COMPACTED);
+  }
+
   /** Whole revisions of events from `from` to at most `to`; undefined when they were compacted. */
   #read(from: number, to: number): Slice | undefined {
     assert(from <= to, "events are read forwards");
-    let events: readonly WatchEvent[];
+    const { store } = this.#context.backend;
     try {
-      events = this.#context.backend.store.events(from, to, this.#sliceEvents);
+      return this.#slice(store.events(from, to, this.#sliceEvents), to, store.compactRevision);
     } catch (error) {
       if (error instanceof StoreError) return undefined;
       throw error;
     }
+  }
+
+  #slice(events: readonly WatchEvent[], to: number, compactRevision: number): Slice {
     let sizeBytes = 0;
     for (const { kv } of events) sizeBytes += kv.value.length;
     const full = events.length >= this.#sliceEvents;
     if (sizeBytes > SLICE_SIZE_BYTES) {
       const fitting = Math.floor((events.length * SLICE_SIZE_BYTES) / sizeBytes);
       this.#sliceEvents = Math.max(SLICE_EVENTS_MIN, fitting);
-    } else if (full && sizeBytes * 2 <= SLICE_SIZE_BYTES)
+    } else if (full && sizeBytes * 2 <= SLICE_SIZE_BYTES) {
       this.#sliceEvents = Math.min(SLICE_EVENTS_MAX, this.#sliceEvents << 1);
-    const { compactRevision } = this.#context.backend.store;
+    }
     return {
       events: events.map((event) => new SharedEvent(event, compactRevision)),
       to: full ? events.at(-1)!.kv.modRevision : to,

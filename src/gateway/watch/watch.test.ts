@@ -125,6 +125,35 @@ test("a compacted start is created and then canceled with the compact revision",
   assert.deepEqual(brief(await watch.next()), ["PUT a 4", "PUT a 5", "PUT a 6"]);
 });
 
+test("a compaction in the same batch takes no event from a watcher that keeps up", async (context) => {
+  const { client, backend } = await startGateway(context);
+  put(backend, "a", "old");
+  const watch = create(client, { key: "a", prev_kv: true });
+  await watch.next();
+  const change = (value: string) => ({
+    type: "put" as const,
+    put: {
+      key: "a",
+      value: Buffer.from(value),
+      lease: 0n,
+      prevKv: false,
+      ignoreValue: false,
+      ignoreLease: false,
+    },
+  });
+  backend.execute(change("1"), change("2"), { type: "compact", revision: 4 }, change("3"));
+  const seen: Message[] = [];
+  while (seen.length < 3) seen.push(...(await watch.next()).events);
+  assert.deepEqual(
+    seen.map(({ kv, prev_kv }) => [kv.mod_revision, kv.value, prev_kv.value]),
+    [
+      ["3", "1", "old"],
+      ["4", "2", "1"],
+      ["5", "3", "2"],
+    ],
+  );
+});
+
 test("requests that make no watcher are created and canceled with id -1 and etcd's reasons", async (context) => {
   const { client } = await startGateway(context);
   const watch = create(client, { key: "b", range_end: "a" });
