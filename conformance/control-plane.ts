@@ -166,6 +166,13 @@ export class ControlPlane {
     return { ...process.env, HOME: this.directory };
   }
 
+  /** What the death of a master's host does: its kube-apiserver and its member of the store are gone at once. */
+  async killMaster(server: ApiServer): Promise<void> {
+    this.#store.kill(this.apiServers.indexOf(server));
+    server.process.kill("SIGKILL");
+    await new Promise((resolve) => server.process.once("exit", resolve));
+  }
+
   /** Ends everything that was started. */
   async stop(): Promise<void> {
     await Promise.all(this.#others.map(stopProcess));

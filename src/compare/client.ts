@@ -39,6 +39,8 @@ export class MemberClient {
     this.#client = new grpc.Client(new URL(endpoint).host, credentials, {
       "grpc.max_receive_message_length": -1,
       "grpc.max_send_message_length": -1,
+      // An address is no name that TLS may ask for; the certificate is good for this one too.
+      ...(tls === undefined ? {} : { "grpc.ssl_target_name_override": "localhost" }),
       // Without it, clients of one process share connections and then a server's per-connection order.
       "grpc.use_local_subchannel_pool": 1,
     });

@@ -16,6 +16,8 @@ export interface RunningStore extends StoreAddress {
   readonly name: string;
   /** Folder of logs, and of data where the store is not told otherwise. */
   readonly directory: string;
+  /** Kills a member, by its number in `endpoints`, as a host that dies does. */
+  kill(member: number): void;
   /** Ends every process and removes the folder, unless it is to be kept. */
   stop(keepDirectory?: boolean): Promise<void>;
 }
@@ -95,6 +97,7 @@ async function startEtcd(options: StoreOptions): Promise<RunningStore> {
   );
   const store: RunningStore = {
     name: `etcd (${options.members})`,
+    kill: (member) => children[member]?.kill("SIGKILL"),
     endpoints: members.map(({ clientUrl }) => clientUrl),
     tls: undefined,
     directory,
@@ -111,6 +114,7 @@ async function startDoor(): Promise<RunningStore> {
   const child = spawnLogged(join(directory, "door.log"), process.execPath, [program, String(port)]);
   const store: RunningStore = {
     name: "door",
+    kill: () => child.kill("SIGKILL"),
     endpoints: [`http://127.0.0.1:${port}`],
     tls: undefined,
     directory,
@@ -158,6 +162,7 @@ async function startKmmr(options: StoreOptions): Promise<RunningStore> {
   const { cacert, cert, key } = demo;
   const store: RunningStore = {
     name: `kmmr (${options.members})`,
+    kill: (member) => process.kill(demo.masters[member]!.pid, "SIGKILL"),
     endpoints: demo.endpoints,
     tls: cacert !== null && cert !== null && key !== null ? { cacert, cert, key } : undefined,
     directory,
