@@ -75,7 +75,12 @@ export class Forge {
     const encoded = new Uint8Array(body.length + signature.length);
     encoded.set(body);
     encoded.set(signature, body.length);
-    decodeBundle(testHasher, this.membership.digest, encoded);
+    return this.bundleOf(encoded);
+  }
+
+  /** The bundle in these bytes. */
+  bundleOf(encoded: Uint8Array): ForgedBundle {
+    const { origin, incarnation, seq, digest } = decodeBundle(testHasher, this.membership.digest, encoded);
     return {
       encoded,
       reference: { origin, incarnation, seq, digest },
