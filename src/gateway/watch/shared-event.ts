@@ -5,14 +5,11 @@ import { encodeEvent } from "../messages/watch-messages.ts";
 
 export class SharedEvent {
   readonly #event: WatchEvent;
-  readonly #previousCompacted: boolean;
   #plain: Buffer | undefined;
   #withPrevKv: Buffer | undefined;
 
-  /** The version before an event at or below the compact revision is not shown, as if it were gone. */
-  constructor(event: WatchEvent, compactRevision: number) {
+  constructor(event: WatchEvent) {
     this.#event = event;
-    this.#previousCompacted = event.kv.modRevision <= compactRevision;
   }
 
   get key(): string {
@@ -29,7 +26,7 @@ export class SharedEvent {
 
   /** The event as it stands in a WatchResponse; encoded when first asked for. */
   bytes(withPrevKv: boolean): Buffer {
-    if (!withPrevKv || this.#previousCompacted) return (this.#plain ??= encodeEvent(this.#event, false));
+    if (!withPrevKv) return (this.#plain ??= encodeEvent(this.#event, false));
     return (this.#withPrevKv ??= encodeEvent(this.#event, true));
   }
 }

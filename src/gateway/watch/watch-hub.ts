@@ -21,8 +21,6 @@ const SLICE_SIZE_BYTES = 4 * 1024 * 1024;
 const RESPONSE_OVERHEAD_BYTES = 512 * 1024;
 const PROGRESS_JITTER = 0.1;
 
-const NOTHING_COMPACTED = -1;
-
 /** Some whole revisions of events. */
 interface Slice {
   readonly events: readonly SharedEvent[];
@@ -278,7 +276,7 @@ export class WatchHub {
   /** For watchers that keep up: a compaction takes nothing from them that is still in memory. */
   #readRecent(from: number, to: number): Slice | undefined {
     const events = this.#context.backend.store.recentEvents(from, to, this.#sliceEvents);
-    return events === undefined ? this.#read(from, to) : this.#slice(events, to, NOTHING_COMPACTED);
+    return events === undefined ? this.#read(from, to) : this.#slice(events, to);
   }
 
   /** Whole revisions of events from `from` to at most `to`; undefined when they were compacted. */
@@ -286,14 +284,14 @@ export class WatchHub {
     assert(from <= to, "events are read forwards");
     const { store } = this.#context.backend;
     try {
-      return this.#slice(store.events(from, to, this.#sliceEvents), to, store.compactRevision);
+      return this.#slice(store.events(from, to, this.#sliceEvents), to);
     } catch (error) {
       if (error instanceof StoreError) return undefined;
       throw error;
     }
   }
 
-  #slice(events: readonly WatchEvent[], to: number, compactRevision: number): Slice {
+  #slice(events: readonly WatchEvent[], to: number): Slice {
     let sizeBytes = 0;
     for (const { kv } of events) sizeBytes += kv.value.length;
     const full = events.length >= this.#sliceEvents;
@@ -304,7 +302,7 @@ export class WatchHub {
       this.#sliceEvents = Math.min(SLICE_EVENTS_MAX, this.#sliceEvents << 1);
     }
     return {
-      events: events.map((event) => new SharedEvent(event, compactRevision)),
+      events: events.map((event) => new SharedEvent(event)),
       to: full ? events.at(-1)!.kv.modRevision : to,
     };
   }
