@@ -259,10 +259,18 @@ export class RequestGenerator {
       case 3:
         return { ...common, value: this.value() };
       case 4:
-        return { ...common, lease: random.chance(0.4) ? { $lease: "id", number: 0 } : this.lease() };
+        return { ...common, lease: this.#operandLease(result) };
       default:
         return common;
     }
+  }
+
+  /** Which of two ids that a server chose is the lesser is chance, so an order is asked only of ids of ours. */
+  #operandLease(result: number): LeaseReference {
+    if (this.random.chance(0.4)) return { $lease: "id", number: 0 };
+    const lease = this.lease();
+    const ordered = result === 1 || result === 2;
+    return ordered && lease.$lease === "chosen" ? { $lease: "id", number: 1000 } : lease;
   }
 
   #operandRevision(key: string): RevisionReference {
