@@ -1,8 +1,20 @@
 /** Tells what a message is by its first bytes, for faults and checkers that look at everything that is sent. */
 import { encodeMessage, type Message } from "../consensus/messages.ts";
 
-/** Kinds of messages that faults are aimed at. */
-export type AimedKind = "bundle" | "propose" | "write" | "accept" | "stop" | "stopData" | "sync" | "value";
+const AIMED_KINDS = [
+  "bundle",
+  "propose",
+  "write",
+  "accept",
+  "stop",
+  "stopData",
+  "sync",
+  "value",
+  "fenceReply",
+] as const;
+
+/** Kinds of messages that faults are aimed at or checkers look at. */
+export type AimedKind = (typeof AIMED_KINDS)[number];
 
 const DIGEST = new Uint8Array(32);
 const SIGNATURE = new Uint8Array(64);
@@ -17,6 +29,7 @@ const SAMPLES: readonly (Extract<Message, { type: AimedKind }> & { readonly type
   { type: "stop", regency: 1, signature: SIGNATURE },
   { type: "stopData", body: EMPTY, signature: SIGNATURE },
   { type: "value", cid: 1, value: EMPTY },
+  { type: "fenceReply", nonce: 0, accepted: 0, regency: 1 },
   {
     type: "sync",
     sync: { authority: { regency: 1, stops: [] }, collects: [], signature: SIGNATURE },

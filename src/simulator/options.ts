@@ -244,7 +244,9 @@ function drawWorkload(prng: Prng, n: number, focus: Focus | undefined): Workload
   weights.compact = Math.min(weights.compact, 2);
   return {
     clientsPerMember: n > 4 ? 1 : prng.between(1, 3),
-    thinkMeanMs: focus === undefined ? logarithmic(prng, 15, 400) : logarithmic(prng, 15, 60),
+    // Messages grow with the square of the members.
+    thinkMeanMs:
+      (focus === undefined ? logarithmic(prng, 15, 400) : logarithmic(prng, 15, 60)) * (n / 4) ** 2,
     keys: Math.round(logarithmic(prng, 1, 40)),
     valueSizeBytesMax: Math.round(logarithmic(prng, 24, 4_000)),
     patienceMs: Math.round(logarithmic(prng, 500, 8_000)),

@@ -1,7 +1,8 @@
 /**
  * Checks that no correct member contradicts itself, in all of its lives together: one value for each ballot it
  * proposes, WRITEs or ACCEPTs in, one STOPDATA for a regency, which tells of every ACCEPT that was given and
- * not decided, and no ACCEPT after it in an older regency that it did not tell of. These are the promises that
+ * not decided, no ACCEPT after it in an older regency that it did not tell of, and no forgetting of the instance
+ * before one in which it gave a WRITE. These are the promises that
  * must be on disk before they leave; breaking one need not do harm in this run, but in some run it does.
  */
 import { equalBytes } from "../../base/bytes.ts";
@@ -13,7 +14,7 @@ import {
 } from "../../consensus/messages.ts";
 import type { MemberIndex } from "../../replica/contract.ts";
 import type { Report } from "../history.ts";
-import { kindOf } from "../message-kinds.ts";
+import { type AimedKind, kindOf } from "../message-kinds.ts";
 
 type Vote = Extract<Message, { type: "write" | "accept" }>;
 
@@ -23,10 +24,14 @@ interface Promises {
   /** Newest ACCEPT of each instance. */
   readonly accepts: Map<number, { readonly regency: number; readonly digest: Uint8Array }>;
   readonly decided: Map<number, Uint8Array>;
+  /** Highest instance in which it gave a WRITE. */
+  written: number;
   stopData: { readonly bytes: Uint8Array; readonly body: StopDataBody } | undefined;
   /** A broadcast is sent to each member in turn. */
   last: Uint8Array | undefined;
 }
+
+const LOOKED_AT: ReadonlySet<AimedKind> = new Set(["propose", "write", "accept", "stopData", "fenceReply"]);
 
 export class PromiseChecker {
   readonly #excused: ReadonlySet<MemberIndex>;
@@ -43,11 +48,16 @@ export class PromiseChecker {
     if (!this.#excused.has(member)) this.#of(member).decided.set(cid, digest);
   }
 
+  /** Its state was replaced: until that is on disk it may go back to the one before. */
+  transferred(member: MemberIndex): void {
+    if (!this.#excused.has(member)) this.#of(member).written = 0;
+  }
+
   /** A member sends a message, as encoded. */
   sent(member: MemberIndex, bytes: Uint8Array): void {
     if (this.#excused.has(member)) return;
     const kind = kindOf(bytes);
-    if (kind !== "propose" && kind !== "write" && kind !== "accept" && kind !== "stopData") return;
+    if (kind === undefined || !LOOKED_AT.has(kind)) return;
     const promises = this.#of(member);
     if (promises.last === bytes) return;
     promises.last = bytes;
@@ -55,11 +65,18 @@ export class PromiseChecker {
     if (message.type === "propose") {
       this.#once(member, promises, "PROPOSE", message.cid, message.regency, message.value);
     } else if (message.type === "write") {
+      promises.written = Math.max(promises.written, message.cid);
       this.#once(member, promises, "WRITE", message.cid, message.regency, message.digest);
     } else if (message.type === "accept") {
       this.#accept(member, promises, message);
     } else if (message.type === "stopData") {
       this.#stopData(member, promises, message.body);
+    } else if (message.type === "fenceReply" && message.accepted < promises.written - 1) {
+      const { written } = promises;
+      this.#violation(
+        member,
+        `knows of instance ${message.accepted} only, after a WRITE in instance ${written}`,
+      );
     }
   }
 
@@ -70,6 +87,7 @@ export class PromiseChecker {
         votes: new Map(),
         accepts: new Map(),
         decided: new Map(),
+        written: 0,
         stopData: undefined,
         last: undefined,
       };
