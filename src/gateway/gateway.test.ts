@@ -77,6 +77,7 @@ test("the HTTP paths answer on the port of gRPC, over HTTP/1.1 and HTTP/2", asyn
     "etcd_server_has_leader 1",
     "etcd_mvcc_db_total_size_in_bytes 20480",
     "handling_seconds_bucket",
+    "etcd_network_client_grpc_received_bytes_total 8",
   ]) {
     assert.ok(metrics.includes(name), name);
   }

@@ -2,6 +2,7 @@
 import { Registry } from "prom-client";
 import type { Backend } from "./backend.ts";
 import { BACKEND_STATUS, statusOfThrown } from "./errors.ts";
+import type { Traffic } from "./grpc/call.ts";
 import { DeadlineQueue } from "./grpc/deadline.ts";
 import { Dispatcher } from "./grpc/dispatcher.ts";
 import type { Method } from "./grpc/method.ts";
@@ -67,6 +68,7 @@ export class Gateway {
       ...new ClusterService(context).methods,
       ...this.#health.methods,
     ];
+    const traffic: Traffic = { receivedBytes: 0, sentBytes: 0 };
     const dispatcher = new Dispatcher({
       methods,
       leaderMissing: () => (options.backend.hasLeader() ? undefined : BACKEND_STATUS.noLeader),
@@ -76,6 +78,7 @@ export class Gateway {
         partial: { sizeBytes: 0 },
         pendingResponses: context.pendingResponses,
         deadlines: this.#deadlines,
+        traffic,
         statusOfThrown: (error, path) => this.#statusOfThrown(error, path),
       },
     });
@@ -91,6 +94,7 @@ export class Gateway {
       methods,
       hub: this.#hub,
       listener: this.#listener,
+      traffic,
     });
   }
 

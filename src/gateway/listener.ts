@@ -35,6 +35,8 @@ export interface ListenerOptions {
 
 const WINDOW_SIZE_BYTES = 1024 * 1024;
 const CONNECTION_WINDOW_SIZE_BYTES = 8 * 1024 * 1024;
+/** An HTTP/1.1 connection on which nothing moves for so long is closed. */
+const HTTP1_IDLE_MS = 30_000;
 /** All that a request with plain metadata needs, many times over. */
 const HEADER_LIST_SIZE_BYTES_MAX = 64 * 1024;
 
@@ -162,6 +164,7 @@ export class Listener {
         response.end(method === "HEAD" ? undefined : answer.body);
       });
     });
+    server.timeout = HTTP1_IDLE_MS;
     server.on("clientError", (_error, socket) => socket.destroy());
     return server;
   }

@@ -3,6 +3,7 @@
  * numbers that are only put into Prometheus' form when somebody asks.
  */
 import { Gauge, type Metric, type Registry } from "prom-client";
+import type { Traffic } from "./grpc/call.ts";
 import type { Method } from "./grpc/method.ts";
 import { HANDLING_BUCKETS_SECONDS } from "./grpc/method-stats.ts";
 import { GRPC_CODE_NAMES } from "./grpc/status.ts";
@@ -44,6 +45,7 @@ export interface GatewayMetricsSources {
   readonly methods: readonly Method[];
   readonly hub: WatchHub;
   readonly listener: Listener;
+  readonly traffic: Traffic;
 }
 
 /** Registers all metrics of the door. node/ adds those of consensus, disk and network to the same registry. */
@@ -175,7 +177,17 @@ function registerState(registry: Registry, context: ServiceContext): void {
   });
 }
 
-function registerConnections(registry: Registry, { hub, listener }: GatewayMetricsSources): void {
+function counter(registry: Registry, name: string, help: string, value: () => number): void {
+  registerComputed(registry, {
+    name,
+    help,
+    type: "counter",
+    samples: () => [{ labels: {}, value: value() }],
+  });
+}
+
+function registerConnections(registry: Registry, sources: GatewayMetricsSources): void {
+  const { hub, listener, traffic } = sources;
   gauge(
     registry,
     "etcd_debugging_mvcc_watch_stream_total",
@@ -189,23 +201,35 @@ function registerConnections(registry: Registry, { hub, listener }: GatewayMetri
     "Total number of unsynced slow watchers.",
     () => hub.behindCount,
   );
-  registerComputed(registry, {
-    name: "etcd_debugging_mvcc_events_total",
-    help: "Total number of events sent by this member.",
-    type: "counter",
-    samples: () => [{ labels: {}, value: hub.eventsTotal }],
-  });
+  counter(
+    registry,
+    "etcd_debugging_mvcc_events_total",
+    "Total number of events sent by this member.",
+    () => hub.eventsTotal,
+  );
+  counter(
+    registry,
+    "etcd_network_client_grpc_received_bytes_total",
+    "The total number of bytes received from grpc clients.",
+    () => traffic.receivedBytes,
+  );
+  counter(
+    registry,
+    "etcd_network_client_grpc_sent_bytes_total",
+    "The total number of bytes sent to grpc clients.",
+    () => traffic.sentBytes,
+  );
   gauge(registry, "kmmr_gateway_connections", "Open client connections.", () => listener.connections);
-  registerComputed(registry, {
-    name: "kmmr_gateway_connections_total",
-    help: "Client connections accepted since start.",
-    type: "counter",
-    samples: () => [{ labels: {}, value: listener.connectionsTotal }],
-  });
-  registerComputed(registry, {
-    name: "kmmr_gateway_tls_handshakes_failed_total",
-    help: "Client TLS handshakes that failed since start.",
-    type: "counter",
-    samples: () => [{ labels: {}, value: listener.handshakesFailed }],
-  });
+  counter(
+    registry,
+    "kmmr_gateway_connections_total",
+    "Client connections accepted since start.",
+    () => listener.connectionsTotal,
+  );
+  counter(
+    registry,
+    "kmmr_gateway_tls_handshakes_failed_total",
+    "Client TLS handshakes that failed since start.",
+    () => listener.handshakesFailed,
+  );
 }

@@ -17,8 +17,16 @@ export interface CallContext {
   /** Bytes of large responses that wait in HTTP/2 streams. */
   readonly pendingResponses: PartialBytes;
   readonly deadlines: DeadlineQueue;
+  /** Bytes of gRPC messages, with their prefixes. */
+  readonly traffic: Traffic;
   /** Turns what a handler threw into a status; errors of our own go to the log and end as Unknown. */
   readonly statusOfThrown: (error: unknown, path: string) => GrpcStatus;
+}
+
+/** Counts what clients sent and got. */
+export interface Traffic {
+  receivedBytes: number;
+  sentBytes: number;
 }
 
 /** Where a call runs. */
@@ -137,6 +145,7 @@ export class UnaryHttp2Call extends BaseCall<UnaryMethod> implements UnaryCall {
   #pendingBytes = 0;
 
   data(chunk: Buffer): void {
+    this.context.traffic.receivedBytes += chunk.length;
     if (this.finished || this.#dispatched) return;
     // Nearly every request arrives in one piece.
     if (this.assembler === undefined && chunk.length >= 5 && chunk.readUInt32BE(1) === chunk.length - 5) {
@@ -168,6 +177,7 @@ export class UnaryHttp2Call extends BaseCall<UnaryMethod> implements UnaryCall {
   reply(frame: Buffer): void {
     if (this.finished) return;
     this.settle(GrpcCode.ok);
+    this.context.traffic.sentBytes += frame.length;
     const { stream } = this;
     if (this.connection.sender.responseAtOnce(stream, RESPONSE_HEADERS, frame, OK_TRAILERS) || stream.closed)
       return;
@@ -216,6 +226,7 @@ export class StreamHttp2Call extends BaseCall<StreamMethod> implements StreamCal
   }
 
   data(chunk: Buffer): void {
+    this.context.traffic.receivedBytes += chunk.length;
     if (this.finished) return;
     this.assemble(chunk, (message) => {
       if (this.finished) return;
@@ -237,6 +248,7 @@ export class StreamHttp2Call extends BaseCall<StreamMethod> implements StreamCal
 
   write(frames: Buffer): void {
     if (this.finished) return;
+    this.context.traffic.sentBytes += frames.length;
     if (!this.stream.headersSent) this.stream.sendHeaders(RESPONSE_HEADERS);
     this.stream.write(frames);
   }
