@@ -52,7 +52,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "claimNotChecked",
     rule: "a claim needs f+1 valid WRITE signatures",
-    focus: { behaviours: ["ghostClaim"], ambushes: ["acceptsToOne", "narrow"] },
+    focus: { behaviours: ["ghostClaim"], ambushes: ["acceptsToOne", "narrow"], leases: true },
   },
   {
     name: "dedupNotReplicated",

@@ -46,7 +46,8 @@ function withClaim(body: StopDataBody, claim: AcceptClaim): StopDataBody {
 
 /**
  * Claims an ACCEPT of the newest ballot for a value that nobody ever proposed, with its own WRITE and others'
- * for something else, and hands the value out to whoever asks: it repeats what was decided before.
+ * for something else, and hands the value out to whoever asks: its time is wrong, it repeats what was decided
+ * before, or it follows nothing.
  */
 export function ghostClaim(): Behaviour {
   const values = new Map<number, Uint8Array>();
@@ -80,7 +81,7 @@ export function ghostClaim(): Behaviour {
   };
 }
 
-/** A value for the instance that repeats the bundles of the one before, or has none. */
+/** A value for the instance that breaks one rule or another. */
 function ghostOf(
   cid: number,
   values: ReadonlyMap<number, Uint8Array>,
@@ -92,9 +93,9 @@ function ghostOf(
     const value = decodeValue(before);
     return encodeValue({
       cid,
-      previousDigest: valueDigest(mind.hasher, before),
-      timestampMs: value.timestampMs + 1,
-      bundles: mind.prng.chance(0.7) ? value.bundles : [],
+      previousDigest: mind.prng.chance(0.5) ? valueDigest(mind.hasher, before) : mind.randomBytes(32),
+      timestampMs: value.timestampMs + mind.prng.pick([1, 60_000]),
+      bundles: mind.prng.chance(0.3) ? value.bundles : [],
     });
   } catch {
     return undefined;
