@@ -58,8 +58,6 @@ export class StoredRecord implements WatchEvent {
   encodedWithPrevious: Uint8Array | undefined = undefined;
   readonly #source: PreviousSource;
   #kv: KeyValue | undefined = undefined;
-  #previous: KeyValue | undefined = undefined;
-  #previousKnown = false;
 
   constructor(fields: RecordFields, bytes: Uint8Array, source: PreviousSource) {
     this.type = fields.put ? "put" : "delete";
@@ -92,12 +90,9 @@ export class StoredRecord implements WatchEvent {
     return this.#kv;
   }
 
+  /** Looked up each time: a compaction may have come between, and then it is gone for who asks now. */
   get prevKv(): KeyValue | undefined {
-    if (!this.#previousKnown) {
-      this.#previous = this.#source.previousOf(this);
-      this.#previousKnown = true;
-    }
-    return this.#previous;
+    return this.#source.previousOf(this);
   }
 }
 
