@@ -130,6 +130,11 @@ export class Core {
   /** Ballots in which a WRITE or PROPOSE of before the restart may be forgotten. */
   burned = { regency: 0, upToCid: 0 };
   probation: Probation | undefined;
+  /**
+   * Highest instance that the log at start knew of, decided or accepted. The executed state may begin below it:
+   * one that came by transfer is not in the log.
+   */
+  knownAtStart = 0;
 
   /** Own ACCEPTs of before a restart that belong to no instance at hand; reported until a certificate covers them. */
   readonly looseClaims = new Map<number, AcceptClaim>();

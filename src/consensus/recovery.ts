@@ -106,6 +106,7 @@ export function recover(core: Core, log: Recovered, applied: AppliedPosition | u
     ...content.decisions.keys(),
   );
   core.burned = { regency: core.regency, upToCid: lastKnown + 1 };
+  core.knownAtStart = lastKnown;
   if (log.state !== "clean" || content.state?.onProbation) core.probation = { limit: undefined };
   if (core.isLeader) core.accuse("this leader restarted and hands over");
 }

@@ -372,10 +372,10 @@ export class Replica {
     });
   }
 
-  /** Highest instance for which this member has sent ACCEPT, or that it has decided. */
+  /** Highest instance for which this member has sent ACCEPT, or that it has decided, in any of its lives. */
   #accepted(): number {
-    const { accepted, cid } = this.#core.instance;
-    return accepted?.durable === true ? cid : this.#core.lastDecided;
+    const { instance, lastDecided, knownAtStart } = this.#core;
+    return Math.max(instance.accepted?.durable === true ? instance.cid : lastDecided, knownAtStart);
   }
 
   #fence(id: number): void {

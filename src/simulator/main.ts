@@ -2,6 +2,7 @@
  * The simulator's command: `npm run simulate -- --seeds 1000`. Exits with 1 when a seed violates a rule, 2 for
  * bad arguments.
  */
+import { writeSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { MUTANTS } from "./mutants.ts";
@@ -104,7 +105,8 @@ function replayCommand(seed: number, limits: OptionLimits): string {
 }
 
 function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  // At once: a run does not yield, and what a stream would hold back of its trace can be gigabytes.
+  writeSync(process.stdout.fd, `${text}\n`);
 }
 
 function printFailure(result: TaskResult): void {

@@ -287,7 +287,6 @@ export class Simulation implements HostObserver {
         this.#transfers++;
         this.#readUpTo[member] = 1;
         this.#execution.transferred(member, event.cid);
-        this.#promises.transferred(member);
         break;
       case "regency":
         if (event.regency >= this.#regency) this.#leader = event.leader;

@@ -48,11 +48,6 @@ export class PromiseChecker {
     if (!this.#excused.has(member)) this.#of(member).decided.set(cid, digest);
   }
 
-  /** Its state was replaced: until that is on disk it may go back to the one before. */
-  transferred(member: MemberIndex): void {
-    if (!this.#excused.has(member)) this.#of(member).written = 0;
-  }
-
   /** A member sends a message, as encoded. */
   sent(member: MemberIndex, bytes: Uint8Array): void {
     if (this.#excused.has(member)) return;
