@@ -38,7 +38,7 @@ export interface RecordFields {
 
 /**
  * One record, in memory. It is the watch event of its change too, so that all watchers share one object with
- * its key-value pair, the version before and the bytes that the door encoded.
+ * its key-value pair and the version before.
  */
 export class StoredRecord implements WatchEvent {
   readonly type: "put" | "delete";
@@ -52,10 +52,6 @@ export class StoredRecord implements WatchEvent {
   readonly prevSub: number;
   /** The canonical bytes. */
   readonly bytes: Uint8Array;
-  /** For the door: the event as encoded for its clients, made once for all watchers. */
-  encoded: Uint8Array | undefined = undefined;
-  /** For the door: the same with the version before. */
-  encodedWithPrevious: Uint8Array | undefined = undefined;
   readonly #source: PreviousSource;
   #kv: KeyValue | undefined = undefined;
 

@@ -334,7 +334,7 @@ export class Store {
    * The changes of the revisions from `fromRevision` to `toRevision` (both included; cut to the current one)
    * in order. A revision is never split: it stops behind the first one with which there are `countMax` events
    * or more. Revisions made of nothing but compacted changes are left out. The event objects of recent
-   * revisions are shared by all callers and may carry the door's encoding. Throws StoreError `compacted`.
+   * revisions are shared by all callers. Throws StoreError `compacted`.
    */
   events(fromRevision: number, toRevision: number, countMax: number): StoredRecord[] {
     if (fromRevision < this.compactRevision) throw new StoreError(StoreErrorCode.compacted);
