@@ -141,13 +141,21 @@ export function askDecisions(core: Core): void {
   }
 }
 
+/** Shows a member that is too far behind for the log the newest checkpoint that it can take over from here. */
+export function offerCheckpoint(core: Core, to: number): void {
+  const { checkpoint, checkpointDecision, offered } = core;
+  if (offered !== undefined && offered.certificate.cid > (checkpoint?.cid ?? 0)) {
+    core.send(to, { type: "checkpointCertificate", ...offered });
+  } else if (checkpoint !== undefined && checkpointDecision !== undefined) {
+    const decision = checkpointDecision;
+    core.send(to, { type: "checkpointCertificate", certificate: checkpoint, decision });
+  }
+}
+
 export function onDecisionsRequest(core: Core, from: number, first: number): void {
   if (first > core.lastDecided || !core.mayAnswer("decisions", from, 5)) return;
   if (first < core.history.first) {
-    if (core.checkpoint !== undefined && core.checkpointDecision !== undefined) {
-      const { checkpoint: certificate, checkpointDecision: decision } = core;
-      core.send(from, { type: "checkpointCertificate", certificate, decision });
-    }
+    offerCheckpoint(core, from);
     return;
   }
   let last = first;

@@ -63,6 +63,19 @@ export class CertificateChecker {
   }
 
   /**
+   * Whether more than f members signed this root, so that a correct one has computed it: enough to take the
+   * state over, though not to cut the log. A quorum may lack the very member that needs the state.
+   */
+  checkpointRoot(certificate: CheckpointCertificate): boolean {
+    const statement = checkpointStatement(this.#membership.digest, certificate.cid, certificate.root);
+    const valid = new Set<number>();
+    for (const { member, signature } of certificate.signatures) {
+      if (!valid.has(member) && this.signedBy(member, statement, signature)) valid.add(member);
+    }
+    return valid.size > this.#membership.f;
+  }
+
+  /**
    * Whether a correct acceptor may have made this claim: f+1 valid WRITE signatures of distinct members for
    * exactly its ballot and value. At least one of them is a correct member's, which found the value right.
    */

@@ -164,6 +164,10 @@ export class Core {
   // Checkpoints.
   checkpoint: CheckpointCertificate | undefined;
   checkpointDecision: DecisionCertificate | undefined;
+  /** Newest checkpoint that this member can hand out: signed by more than f, perhaps not by a quorum yet. */
+  offered:
+    | { readonly certificate: CheckpointCertificate; readonly decision: DecisionCertificate }
+    | undefined;
 
   /** Own bundles until they are decided, by seq. */
   readonly outbox = new Map<number, { readonly message: Uint8Array; sentAtMs: number; waitMs: number }>();

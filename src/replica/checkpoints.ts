@@ -142,8 +142,22 @@ export class Checkpoints {
       if (same === undefined) byRoot.set(key, [vote]);
       else same.push(vote);
       const signatures = byRoot.get(key)!;
+      if (signatures.length > core.membership.f) this.#offer({ cid, root: signed.root, signatures });
       if (signatures.length >= core.membership.quorum) this.#stable({ cid, root: signed.root, signatures });
     }
+  }
+
+  /**
+   * More than f members have this root, and this one can hand the state out. When f members are gone and
+   * another one needs a state, no newer checkpoint becomes stable before it has one.
+   */
+  #offer(certificate: CheckpointCertificate): void {
+    const { core } = this.#host;
+    const own = this.#roots.get(certificate.cid);
+    if (own === undefined || !equalBytes(own, certificate.root)) return;
+    if (certificate.cid < (core.offered?.certificate.cid ?? 0)) return;
+    const decision = core.history.certify(certificate.cid);
+    if (decision !== undefined) core.offered = { certificate, decision };
   }
 
   #stable(certificate: CheckpointCertificate): void {

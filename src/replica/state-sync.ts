@@ -5,6 +5,7 @@
  * asked for.
  */
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
+import { offerCheckpoint } from "../consensus/catch-up.ts";
 import type { Core } from "../consensus/core.ts";
 import type { CheckpointCertificate, DecisionCertificate, Message } from "../consensus/messages.ts";
 import { type AppliedPosition, decodeAppliedPosition } from "../consensus/recovery.ts";
@@ -83,8 +84,8 @@ export class StateSync {
       return;
     }
     this.#certificateAskedAtMs = core.monotonicMs;
-    // Asking for the first decision makes members answer with their newest checkpoint.
-    core.broadcast({ type: "decisionsRequest", from: 1 });
+    // A checkpoint that nobody has makes members answer with their newest one.
+    core.broadcast({ type: "stateRequest", cid: 0, request: encodeRequest({ type: "manifest" }) });
   }
 
   /** A member shows a stable checkpoint: the own log does not reach far enough, or the own state is wrong. */
@@ -92,23 +93,29 @@ export class StateSync {
     const { core } = this.#host;
     if (certificate.cid <= this.#host.lastExecuted() && certificate.cid < Math.max(this.#repairFrom, 1))
       return;
-    if (this.#repairFrom === 0 && certificate.cid <= core.lastDecided) return;
-    if (this.#transfer !== undefined && certificate.cid <= this.#transfer.certificate.cid) return;
+    if (this.#transfer === undefined) {
+      if (this.#repairFrom === 0 && certificate.cid <= core.lastDecided) return;
+    } else if (certificate.cid <= this.#transfer.certificate.cid) {
+      // This member may decide with the others all the while: only a newer checkpoint is worth a new start.
+      return;
+    }
     const sound =
       decision.cid === certificate.cid &&
-      core.checker.checkpoint(certificate) &&
+      core.checker.checkpointRoot(certificate) &&
       core.checker.decision(decision);
     if (!sound) {
       core.misbehaviour(from, "checkpoint certificate that is none");
       return;
     }
     this.#host.started(certificate.cid);
+    // Whoever shows a checkpoint has it: ask there first.
+    this.#turn = (from + core.membership.n - 1) % core.membership.n;
     this.#transfer = {
       certificate,
       decision,
       installer: new StateInstaller(this.#host.store, certificate.root),
       asked: new Map(),
-      useless: new Set(),
+      useless: new Set([...core.linked.keys()].filter((member) => !core.linked[member])),
       progressAtMs: core.monotonicMs,
     };
     this.#advance();
@@ -132,16 +139,10 @@ export class StateSync {
       { type: "stateReply", cid: message.cid, request: message.request, reply: reply ?? new Uint8Array(0) },
       "bulk",
     );
-    if (reply === undefined && core.checkpoint !== undefined && core.checkpoint.cid > message.cid) {
-      this.#offerNewer(from);
+    const newest = Math.max(core.checkpoint?.cid ?? 0, core.offered?.certificate.cid ?? 0);
+    if (reply === undefined && newest > message.cid && core.mayAnswer("checkpoint", from)) {
+      offerCheckpoint(core, from);
     }
-  }
-
-  #offerNewer(to: number): void {
-    const { core } = this.#host;
-    const { checkpoint: certificate, checkpointDecision: decision } = core;
-    if (certificate === undefined || decision === undefined || !core.mayAnswer("checkpoint", to)) return;
-    core.send(to, { type: "checkpointCertificate", certificate, decision });
   }
 
   #read(request: TransferRequest): Uint8Array | undefined {

@@ -24,6 +24,7 @@ const USAGE = `usage: npm run simulate -- [options]
   --workers N          threads (one for each core)
   --output json        one line of JSON for each seed and one at the end`;
 
+const STANDARD_OUTPUT = 1;
 const FAILURES_SHOWN_MAX = 200;
 /** Seeds for each mutant. */
 const MUTANT_SEEDS = 150;
@@ -106,7 +107,16 @@ function replayCommand(seed: number, limits: OptionLimits): string {
 
 function print(text: string): void {
   // At once: a run does not yield, and what a stream would hold back of its trace can be gigabytes.
-  writeSync(process.stdout.fd, `${text}\n`);
+  let bytes = Buffer.from(`${text}\n`);
+  while (bytes.length > 0) {
+    try {
+      bytes = bytes.subarray(writeSync(STANDARD_OUTPUT, bytes));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      // A full pipe: whoever reads it needs a moment.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+    }
+  }
 }
 
 function printFailure(result: TaskResult): void {
