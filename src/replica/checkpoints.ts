@@ -86,6 +86,11 @@ export class Checkpoints {
     this.#computing = cid;
   }
 
+  /** Fixes the state between two checkpoints that are due; the counters go on. */
+  captureOutOfTurn(cid: number, extra: Uint8Array): void {
+    if (this.#computing === 0 && this.#host.store.checkpoint()?.cid !== cid) this.capture(cid, extra);
+  }
+
   /** One slice of digest work. Returns whether there is more. */
   work(): boolean {
     if (this.#computing === 0) return false;
@@ -187,8 +192,6 @@ export class Checkpoints {
   restart(): void {
     this.#computing = 0;
     this.#roots.clear();
-    this.#sinceInstances = 0;
-    this.#sinceBytes = 0;
     this.#previousStable = this.#host.core.checkpoint?.cid ?? 0;
   }
 

@@ -133,11 +133,8 @@ export class Replica {
       lastExecuted: () => this.#lastExecuted,
       started: (cid) => this.#trace({ kind: "transfer", cid, phase: "start" }),
       failed: (cid) => this.#trace({ kind: "transfer", cid, phase: "failed" }),
-      putPosition: (store, encoded) => {
-        const w = new Writer(encoded.length + 32).bytes(encoded);
-        // A checkpoint has just been taken behind this instance: the counters begin anew.
-        store.setMeta(POSITION_NAME, w.u53(0).u53(0).finish());
-      },
+      captureNow: () => this.#captureNow(),
+      putPosition: (store, stored) => store.setMeta(POSITION_NAME, stored),
       installed: (position) => this.#onStateInstalled(position),
     });
     this.#recover(config.recovery);
@@ -460,9 +457,10 @@ export class Replica {
     const encoded = encodeAppliedPosition(position);
     const w = new Writer(encoded.length + 32).bytes(encoded);
     this.#checkpoints.writeCounters(w);
-    store.setMeta(POSITION_NAME, w.finish());
+    const stored = w.finish();
+    store.setMeta(POSITION_NAME, stored);
     store.endBatch();
-    if (due) this.#checkpoints.capture(entry.cid, encoded);
+    if (due) this.#checkpoints.capture(entry.cid, stored);
     this.#trace({
       kind: "executed",
       cid: entry.cid,
@@ -533,6 +531,17 @@ export class Replica {
     this.#checkpoints.adopted();
   }
 
+  /**
+   * A checkpoint out of turn, for a member that needs a state while nobody has one to hand out: after a restart
+   * of all the snapshots are gone, and without that member no instance may be decided that makes a new one.
+   */
+  #captureNow(): void {
+    const stored = this.store.getMeta(POSITION_NAME);
+    if (stored === undefined || this.#diverged || this.#decided.length > 0 || this.#stateSync.active) return;
+    this.#checkpoints.captureOutOfTurn(this.#lastExecuted, stored);
+    this.#out.push({ type: "moreWork" });
+  }
+
   /** Decided instances behind a state that was installed, to be executed on it. */
   #decidedAfter(position: AppliedPosition): Executable[] {
     const core = this.#core;
@@ -564,6 +573,9 @@ export class Replica {
     this.#caughtUp = false;
     this.#catchUpFence = 0;
     this.#checkpoints.restart();
+    const r = new Reader(this.store.getMeta(POSITION_NAME)!);
+    r.bytes();
+    this.#checkpoints.readCounters(r);
     // What the transferred state may have executed can no longer be answered.
     for (const [seq, ids] of this.#inBundles) {
       if (!core.table.isPast(core.self, core.incarnation, seq)) continue;

@@ -20,6 +20,8 @@ const ANSWER_TIMEOUT_MS = 500;
 const PART_SIZE_BYTES = 256 << 10;
 /** A member that needs a state asks for a certificate this often. */
 const CERTIFICATE_INTERVAL_MS = 500;
+/** Without a decision for this long, the members that execute have come to the same instance. */
+const STANDSTILL_MS = 1000;
 /** A transfer without progress for this long is given up; the next certificate starts another. */
 const STALL_MS = 10_000;
 
@@ -31,8 +33,10 @@ export interface StateSyncHost {
   lastExecuted(): number;
   started(cid: number): void;
   failed(cid: number): void;
-  /** Puts the replica's own position into the unit that switches the state over. */
-  putPosition(store: Store, encoded: Uint8Array): void;
+  /** Makes a checkpoint of the present state, if that is possible and not done yet. */
+  captureNow(): void;
+  /** Puts the replica's own position, as the checkpoint holds it, into the unit that switches the state over. */
+  putPosition(store: Store, stored: Uint8Array): void;
   installed(position: AppliedPosition): void;
 }
 
@@ -140,9 +144,12 @@ export class StateSync {
       "bulk",
     );
     const newest = Math.max(core.checkpoint?.cid ?? 0, core.offered?.certificate.cid ?? 0);
-    if (reply === undefined && newest > message.cid && core.mayAnswer("checkpoint", from)) {
-      offerCheckpoint(core, from);
-    }
+    if (reply !== undefined || this.active || !core.mayAnswer("checkpoint", from)) return;
+    if (newest > message.cid) offerCheckpoint(core, from);
+    // What was certified is not there any more, because this member restarted; or what came after it is not
+    // certified, and will not be while nothing is decided.
+    const stands = core.monotonicMs - core.lastDecidedAtMs > STANDSTILL_MS;
+    if (newest > 0 && message.cid <= newest && ((own?.cid ?? 0) < newest || stands)) this.#host.captureNow();
   }
 
   #read(request: TransferRequest): Uint8Array | undefined {
@@ -241,12 +248,10 @@ export class StateSync {
 
   #finish({ certificate, decision, installer }: Transfer): void {
     const { core } = this.#host;
-    let encoded: Uint8Array = new Uint8Array(0);
     const extra = installer.finish(certificate.cid, (store) => {
-      encoded = installer.extra;
-      this.#host.putPosition(store, encoded);
+      this.#host.putPosition(store, installer.extra);
     });
-    const position = decodeAppliedPosition(extra);
+    const position = decodeAppliedPosition(new Reader(extra).bytes());
     this.#transfer = undefined;
     this.#repairFrom = 0;
     core.checkpoint = certificate;
