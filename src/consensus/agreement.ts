@@ -164,6 +164,7 @@ export function onBundle(core: Core, from: number, encoded: Uint8Array): boolean
   // The link proves who sent it; the signature counts where another member forwards the body. A bad one does
   // not matter for a body that a correct member took from its origin and that a value is bound to.
   const direct = bundle.origin === from && !core.suspects.has(from);
+  if (direct) core.direct.add(bundle);
   if (!direct && !core.validBundle(bundle) && !core.isEndorsed(toByteString(bundle.digest))) {
     if (bundle.origin === from) core.misbehaviour(from, "bad signature on a bundle");
     return false;

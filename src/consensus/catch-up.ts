@@ -88,7 +88,7 @@ export function onBundleRequest(
     const key = toByteString(digest);
     const bundle = core.instance.bodies.get(key) ?? core.pool.get(key) ?? recentBundle(core, digest);
     if (bundle === undefined) continue;
-    if (bundle.origin !== core.self && !core.suspects.has(bundle.origin) && !core.validBundle(bundle)) {
+    if (core.direct.has(bundle) && !core.suspects.has(bundle.origin) && !core.validBundle(bundle)) {
       // Taken unchecked over the origin's link. Whoever asks takes it only for a value that is endorsed.
       core.suspect(bundle.origin, "bad signature on a bundle");
     }
@@ -156,6 +156,12 @@ export function onDecisionsRequest(core: Core, from: number, first: number): voi
   if (first > core.lastDecided || !core.mayAnswer("decisions", from, 5)) return;
   if (first < core.history.first) {
     offerCheckpoint(core, from);
+    // Executed, and the log did not survive: its digest is all that is known of it. The regency may be an older
+    // one; in the present one no other value is possible either.
+    if (first === core.lastDecided) {
+      const { regency, lastDigest: digest } = core;
+      core.send(from, { type: "decisionClaim", cid: first, regency, digest });
+    }
     return;
   }
   let last = first;

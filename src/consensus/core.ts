@@ -158,6 +158,8 @@ export class Core {
   readonly unlinkedAtMs: number[];
   /** Members caught with a bad signature: theirs are checked before they count. */
   readonly suspects = new Set<number>();
+  /** Bundles that came from their origin itself, so that a bad signature in one is its fault. */
+  readonly direct = new WeakSet<Bundle>();
   /** Digests of bodies that a value at hand names and that are not here yet. */
   readonly wanted = new Set<string>();
 

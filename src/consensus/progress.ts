@@ -143,7 +143,7 @@ function accuseWaiting(core: Core, now: number, factor: number): void {
       // The origin may have kept it from the leader: before blaming, hand it over.
       if (core.validBundle(oldest.bundle)) {
         core.send(core.leader, { type: "bundle", bundle: oldest.bundle.encoded }, "bulk");
-      } else {
+      } else if (core.direct.has(oldest.bundle)) {
         core.suspect(oldest.bundle.origin, "bad signature on a bundle");
       }
     }
