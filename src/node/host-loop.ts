@@ -104,7 +104,8 @@ export class HostLoop {
       return;
     }
     this.#step(input);
-    if (!this.#workScheduled) this.#scheduleWork();
+    // A tick asks for work itself where it makes any: an idle process would do nothing else all day.
+    if (!this.#workScheduled && input !== TICK) this.#scheduleWork();
   }
 
   #scheduleWork(): void {
