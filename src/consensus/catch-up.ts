@@ -84,10 +84,16 @@ export function onBundleRequest(
   from: number,
   message: Extract<Message, { type: "bundleRequest" }>,
 ): void {
+  const asked = new Set(message.digests.map((digest) => toByteString(digest)));
+  let sizeBytes = 0;
   for (const digest of message.digests) {
     const key = toByteString(digest);
+    if (!asked.delete(key)) continue;
     const bundle = core.instance.bodies.get(key) ?? core.pool.get(key) ?? recentBundle(core, digest);
     if (bundle === undefined) continue;
+    // No more than a value may name: a small request must not make this member fill its memory with answers.
+    if (sizeBytes > 0 && sizeBytes + bundle.encoded.length > core.options.batchSizeBytesMax) return;
+    sizeBytes += bundle.encoded.length;
     if (core.direct.has(bundle) && !core.suspects.has(bundle.origin) && !core.validBundle(bundle)) {
       // Taken unchecked over the origin's link. Whoever asks takes it only for a value that is endorsed.
       core.suspect(bundle.origin, "bad signature on a bundle");
