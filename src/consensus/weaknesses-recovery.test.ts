@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { toHex } from "../base/bytes.ts";
 import { put, TestCluster } from "../replica/testing/cluster.ts";
-import type { Forge, ForgedBundle, ForgedValue, MessageOf } from "../replica/testing/forge.ts";
+import { Forge, type ForgedBundle, type ForgedValue, type MessageOf } from "../replica/testing/forge.ts";
 import { Solo } from "../replica/testing/solo.ts";
 import { decodeMessage, decodeStopDataBody, encodeMessage, type MessageType } from "./messages.ts";
 
@@ -308,6 +308,7 @@ test("W13: a peer that lies in a state transfer is found out part by part, and c
 test("W13: two of seven that agree on a forged checkpoint convince nobody", () => {
   const cluster = new TestCluster(7, { checkpointInstances: 8 });
   transferFrom(cluster, 6, [0, 1, 2, 3, 4, 5]);
+  const forge = new Forge(cluster.membership);
   const forgedRoot = new Uint8Array(32).fill(0xee);
   let forged = 0;
   cluster.alter = (from, to, bytes) => {
@@ -315,8 +316,14 @@ test("W13: two of seven that agree on a forged checkpoint convince nobody", () =
     const message = decodeMessage(bytes);
     if (message.type !== "checkpointCertificate") return undefined;
     forged += 1;
-    // The same lie from both, under the signatures of the true root and their own.
-    return [encodeMessage({ ...message, certificate: { ...message.certificate, root: forgedRoot } })];
+    // The same lie from both: under the signatures of the true root, and under their own, many times over.
+    const { cid } = message.certificate;
+    const lies = [
+      { ...message.certificate, root: forgedRoot },
+      forge.checkpoint([1, 2], cid, forgedRoot),
+      forge.checkpoint([1, 2, 1, 2, 1, 2], cid, forgedRoot),
+    ];
+    return lies.map((certificate) => encodeMessage({ ...message, certificate }));
   };
   // Only the liars answer at first.
   cluster.drop = (from, to) => to === 6 && from !== 1 && from !== 2;

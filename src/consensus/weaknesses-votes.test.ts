@@ -78,6 +78,11 @@ test("W3: authority, checkpoints and claims are certificates like any other", ()
   assert.ok(checker.checkpoint(checkpoint));
   assert.equal(checker.checkpoint({ ...checkpoint, cid: 65 }), false);
   assert.equal(checker.checkpoint({ ...checkpoint, root: new Uint8Array(32) }), false);
+  // A root that more than f members signed is a correct member's: its state may be taken over.
+  assert.ok(checker.checkpointRoot(forge.checkpoint([1, 3], 64, root)));
+  assert.equal(checker.checkpointRoot(forge.checkpoint([3], 64, root)), false);
+  assert.equal(checker.checkpointRoot(forge.checkpoint([3, 3, 3], 64, root)), false);
+  assert.equal(checker.checkpointRoot({ ...checkpoint, cid: 65 }), false);
   const claim = forge.claim([0, 1], 2, 5, root);
   assert.ok(checker.claim(claim));
   const [first] = claim.writes;
