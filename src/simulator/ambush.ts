@@ -46,6 +46,10 @@ export class Ambushes {
     return this.#parts.hosts[this.#parts.leader()] ?? this.#parts.prng.pick(this.#parts.hosts);
   }
 
+  #isByzantine(member: MemberIndex): boolean {
+    return this.#parts.options.faulty.some((f) => f.member === member && f.kind === "byzantine");
+  }
+
   /** Time in which a leader is replaced, more or less. */
   #replacementMs(): number {
     const { consensus } = this.#parts.options;
@@ -83,7 +87,10 @@ export class Ambushes {
    */
   #acceptsToOne(): void {
     const { prng, hosts, network, scheduler } = this.#parts;
-    const chosen = prng.chance(0.5) ? this.#leader() : prng.pick(hosts);
+    const { consensus } = this.#parts.options;
+    const correct = hosts.filter(({ member }) => !this.#isByzantine(member));
+    const leader = this.#leader();
+    const chosen = prng.chance(0.5) && correct.includes(leader) ? leader : prng.pick(correct);
     const regency = this.#parts.regency();
     const values = prng.chance(0.5);
     const filter: LinkFilter = (_, to, bytes) => {
@@ -93,7 +100,7 @@ export class Ambushes {
     };
     network.filters.add(filter);
     let struck = false;
-    const holdMs = this.#replacementMs() * (1 + prng.below(4));
+    const holdMs = (this.#replacementMs() + consensus.requestTimeoutMs) * (0.5 + prng.below(4));
     const onDecision = (member: MemberIndex) => {
       if (struck || !network.filters.has(filter)) return;
       if (member !== chosen.member) {
@@ -106,7 +113,10 @@ export class Ambushes {
         if (this.#over()) return;
         if (prng.chance(0.3)) this.#crash(chosen, holdMs);
         else this.#isolate(chosen.member, holdMs);
-        if (chosen !== this.#leader() && prng.chance(0.6)) this.#strike(this.#leader(), holdMs / 2);
+        // A Byzantine leader is left alone: it has a story to tell.
+        const next = this.#leader();
+        const spared = chosen === next || this.#isByzantine(next.member);
+        if (!spared && prng.chance(0.6)) this.#strike(next, holdMs / 2);
       });
       scheduler.after(holdMs, () => network.filters.delete(filter));
     };
@@ -133,7 +143,7 @@ export class Ambushes {
   /** A member whose disk stalls says something and dies before that is on disk; it is soon back. */
   #forget(): void {
     const { prng, hosts, scheduler } = this.#parts;
-    const aims = ["write", "write", "accept", "propose", "stop", "stopData"] as const;
+    const aims = ["write", "write", "accept", "propose", "stop", "stopData", "stopData"] as const;
     const message: AimedKind = prng.pick(aims);
     const host = message === "propose" ? this.#leader() : prng.pick(hosts);
     if (!host.running) return;

@@ -6,7 +6,6 @@ import { Replica } from "../replica/replica.ts";
 import { MemoryEngine } from "../storage/memory-engine.ts";
 import { ByzantineMind } from "./byzantine/behaviour.ts";
 import { ByzantineReplica } from "./byzantine/byzantine-replica.ts";
-import type { BehaviourName } from "./byzantine/catalogue.ts";
 import { Client } from "./client.ts";
 import { SimulatedClock } from "./clock.ts";
 import { makeSigners, SimulatedHasher, type SimulatedSigner, SimulatedVerifier } from "./crypto.ts";
@@ -14,7 +13,7 @@ import { SimulatedLog } from "./disk.ts";
 import type { ClientRecord } from "./history.ts";
 import { Host, type HostObserver, type SimulatedReplica } from "./host.ts";
 import { Network } from "./network.ts";
-import type { SimulationOptions } from "./options.ts";
+import type { FaultyMember, SimulationOptions } from "./options.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** Wraps what arrives, so that the run can be told from another one. */
@@ -107,7 +106,7 @@ export class Cluster {
   ): SimulatedReplica {
     const faulty = this.#options.faulty.find((f) => f.member === member);
     if (faulty?.kind !== "byzantine") return this.#makeReal(member, engine, recovery, incarnation);
-    return this.#makeByzantine(member, faulty.behaviours, engine, recovery, incarnation);
+    return this.#makeByzantine(member, faulty, engine, recovery, incarnation);
   }
 
   #makeReal(
@@ -132,14 +131,14 @@ export class Cluster {
 
   #makeByzantine(
     member: MemberIndex,
-    behaviours: readonly BehaviourName[],
+    { behaviours, zeal }: Extract<FaultyMember, { kind: "byzantine" }>,
     engine: MemoryEngine,
     recovery: LogRecovery,
     incarnation: number,
   ): SimulatedReplica {
     const accomplices = new Map([...this.byzantine].map((other) => [other, this.#signers[other]!]));
     const prng = this.#prng.fork();
-    const mind = new ByzantineMind(member, this.membership, accomplices, this.#hasher, prng);
+    const mind = new ByzantineMind(member, this.membership, accomplices, this.#hasher, prng, zeal);
     const faces = [this.#makeReal(member, engine, recovery, incarnation)];
     if (behaviours.includes("twins")) {
       const forgotten: LogRecovery = { records: [], nextSequence: 1, state: "fresh" };

@@ -64,7 +64,13 @@ export interface FaultOptions {
 
 /** A member that is faulty beyond crashes; at most f in a run. */
 export type FaultyMember =
-  | { readonly member: number; readonly kind: "byzantine"; readonly behaviours: readonly BehaviourName[] }
+  | {
+      readonly member: number;
+      readonly kind: "byzantine";
+      readonly behaviours: readonly BehaviourName[];
+      /** How often it misbehaves where it could, 0 to 1. */
+      readonly zeal: number;
+    }
   | { readonly member: number; readonly kind: "disk"; readonly damage: DiskDamage }
   | { readonly member: number; readonly kind: "clock"; readonly offsetMs: number };
 
@@ -124,7 +130,9 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
     seed,
     n,
     faulty: faultyMembers,
-    safetyMs: Math.round(logarithmic(shape, 1_500, 7_000)),
+    safetyMs: Math.round(
+      focus === undefined ? logarithmic(shape, 1_500, 7_000) : logarithmic(shape, 4_000, 9_000),
+    ),
     livenessMs: 120_000,
     leftDead,
     tickMs: shape.pick([5, 10, 10, 10, 10, 10]),
@@ -134,7 +142,7 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
     clock: drawClock(clock, clockBoundMs),
     workload: drawWorkload(workload, n, focus),
     faults: drawFaults(faults, focus),
-    consensus: { ...drawConsensus(consensus, limits.mutation), clockBoundMs },
+    consensus: { ...drawConsensus(consensus, limits.mutation, focus), clockBoundMs },
   };
 }
 
@@ -172,7 +180,10 @@ function drawFaulty(
   if (focus !== undefined) {
     if (focus.behaviours.length === 0) return [];
     if (prng.chance(0.8)) order.unshift(...order.splice(order.indexOf(0), 1));
-    return order.slice(0, f).map((member) => ({ member, kind: "byzantine", behaviours: focus.behaviours }));
+    const { behaviours } = focus;
+    return order
+      .slice(0, f)
+      .map((member) => ({ member, kind: "byzantine", behaviours, zeal: prng.pick([0.3, 1, 1]) }));
   }
   const byzantine = limits.byzantine === "on" || (limits.byzantine === "mixed" && seed % 2 === 1);
   if (byzantine) {
@@ -182,6 +193,7 @@ function drawFaulty(
       member,
       kind: "byzantine",
       behaviours: alike ? shared : drawBehaviours(prng),
+      zeal: prng.pick([0.05, 0.3, 1]),
     }));
   }
   if (prng.chance(0.6)) return [];
@@ -293,9 +305,9 @@ function focusedFaults(prng: Prng, focus: Focus): FaultOptions {
   };
 }
 
-function drawConsensus(prng: Prng, mutation: string): ConsensusOptions {
+function drawConsensus(prng: Prng, mutation: string, focus: Focus | undefined): ConsensusOptions {
   // Less patience means more leader changes in the same time.
-  const patience = prng.pick([0.2, 0.2, 0.5, 1]);
+  const patience = prng.pick(focus === undefined ? [0.2, 0.2, 0.5, 1] : [0.2]);
   const scaled = (ms: number) => Math.round(ms * patience);
   return {
     ...DEFAULT_OPTIONS,

@@ -66,6 +66,7 @@ export class ByzantineMind {
     signers: ReadonlyMap<number, SimulatedSigner>,
     hasher: Hasher,
     prng: Prng,
+    zeal: number,
   ) {
     this.member = member;
     this.membership = membership;
@@ -73,7 +74,7 @@ export class ByzantineMind {
     this.accomplices = signers;
     this.hasher = hasher;
     this.prng = prng;
-    this.zeal = prng.pick([0.05, 0.3, 1]);
+    this.zeal = zeal;
   }
 
   /** Whether to misbehave this time. */

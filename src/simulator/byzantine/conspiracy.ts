@@ -128,6 +128,12 @@ export function splitClaim(): Behaviour {
         return to === split.victim ? [{ ...sending, message: split.other }] : undefined;
       }
       if (message.type === "value") return splits.get(message.cid)?.victim === to ? [] : undefined;
+      if (message.type === "write") {
+        // The victim must not see a quorum for the value of the others.
+        const split = splits.get(message.cid);
+        if (split?.victim !== to || split.regency !== message.regency) return undefined;
+        return [{ ...sending, message: mind.voteFor(message, valueDigest(mind.hasher, split.other.value)) }];
+      }
       if (message.type !== "stopData") return undefined;
       return claimSplit(sending, message, splits, mind);
     },
