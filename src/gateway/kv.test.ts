@@ -297,8 +297,8 @@ test("members, status and health are what the backend says", async (context) => 
     {
       ID: "13758215386640154626",
       name: "local",
-      peerURLs: ["https://10.0.0.1:2380"],
-      clientURLs: ["http://10.0.0.1:2379"],
+      peerURLs: ["https://127.0.0.1:2380"],
+      clientURLs: ["http://127.0.0.1:2379"],
       isLearner: false,
     },
   ]);
