@@ -104,6 +104,13 @@ export class Writer {
     return this;
   }
 
+  /** The bytes written so far as a view, good until this writer is used again; leaves the writer empty. */
+  view(): Uint8Array {
+    const written = this.#bytes.subarray(0, this.#length);
+    this.#length = 0;
+    return written;
+  }
+
   /** The bytes written so far, in an array of their own. */
   finish(): Uint8Array {
     const done = this.#bytes.slice(0, this.#length);
@@ -120,7 +127,9 @@ export class Reader {
   readonly #end: number;
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
-    this.#bytes = bytes;
+    // Never a subclass: Node's Buffer makes `slice` a view, which would keep whole network buffers alive.
+    this.#bytes =
+      bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#at = start;
     this.#end = end;

@@ -80,7 +80,10 @@ export class Consensus {
 
   /** Whether something waits for the next `workAhead`. */
   get hasWorkAhead(): boolean {
-    return this.core.holdWrite;
+    const { accepted } = this.core.instance;
+    return (
+      this.core.holdWrite || (accepted !== undefined && !accepted.durable && accepted.signed === undefined)
+    );
   }
 
   durable(sequence: number): void {

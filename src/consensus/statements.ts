@@ -1,7 +1,7 @@
 /**
  * The bytes that members sign. Each statement begins with its kind and the membership digest (which binds
  * cluster and view), so that nothing signed for one purpose, cluster, view, regency or instance can pass for
- * another.
+ * another. Each is a view that is good until the next statement is made: sign or check it at once.
  */
 import { Writer } from "../base/codec.ts";
 
@@ -22,7 +22,7 @@ export function proposeStatement(
     .u53(cid)
     .raw(digest)
     .raw(authorityHash)
-    .finish();
+    .view();
 }
 
 /** Signed once per ballot (cid, regency): the signer found this value right. */
@@ -32,7 +32,7 @@ export function writeStatement(
   cid: number,
   digest: Uint8Array,
 ): Uint8Array {
-  return scratch.byteString("kmmr/write/1").raw(membershipDigest).u53(regency).u53(cid).raw(digest).finish();
+  return scratch.byteString("kmmr/write/1").raw(membershipDigest).u53(regency).u53(cid).raw(digest).view();
 }
 
 /**
@@ -55,30 +55,30 @@ export function acceptStatement(
     .raw(digest)
     .u53(executedCid)
     .raw(executionHash)
-    .finish();
+    .view();
 }
 
 /** Signed to leave every regency below `regency`. */
 export function stopStatement(membershipDigest: Uint8Array, regency: number): Uint8Array {
-  return scratch.byteString("kmmr/stop/1").raw(membershipDigest).u53(regency).finish();
+  return scratch.byteString("kmmr/stop/1").raw(membershipDigest).u53(regency).view();
 }
 
 /** Signed over the body of a STOPDATA, which names its regency itself. */
 export function stopDataStatement(membershipDigest: Uint8Array, body: Uint8Array): Uint8Array {
-  return scratch.byteString("kmmr/stopdata/1").raw(membershipDigest).bytes(body).finish();
+  return scratch.byteString("kmmr/stopdata/1").raw(membershipDigest).bytes(body).view();
 }
 
 /** Signed by the origin of a bundle over its digest. */
 export function bundleStatement(membershipDigest: Uint8Array, digest: Uint8Array): Uint8Array {
-  return scratch.byteString("kmmr/bundle/1").raw(membershipDigest).raw(digest).finish();
+  return scratch.byteString("kmmr/bundle/1").raw(membershipDigest).raw(digest).view();
 }
 
 /** Signed by a voter whose state after instance `cid` has this Merkle root. */
 export function checkpointStatement(membershipDigest: Uint8Array, cid: number, root: Uint8Array): Uint8Array {
-  return scratch.byteString("kmmr/checkpoint/1").raw(membershipDigest).u53(cid).raw(root).finish();
+  return scratch.byteString("kmmr/checkpoint/1").raw(membershipDigest).u53(cid).raw(root).view();
 }
 
 /** Signed by the leader of a regency over the content of its one SYNC. */
 export function syncStatement(membershipDigest: Uint8Array, content: Uint8Array): Uint8Array {
-  return scratch.byteString("kmmr/sync/1").raw(membershipDigest).bytes(content).finish();
+  return scratch.byteString("kmmr/sync/1").raw(membershipDigest).bytes(content).view();
 }

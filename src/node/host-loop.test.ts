@@ -104,14 +104,14 @@ test("moreWork asks for another work, and ticks come without inputs", async () =
     if (input.type === "work" && left-- > 0) out.push({ type: "moreWork" });
   });
   loop.start();
-  loop.input({ type: "linkUp", peer: 1 });
+  loop.input({ type: "submit", id: 1, operation: { type: "noop" } });
   // On a busy machine ticks come late; that they come is what matters.
   const deadlineMs = performance.now() + 10_000;
   while (ticks < 3 && performance.now() < deadlineMs) await delay(10);
   loop.stop();
   assert(ticks >= 3, `${ticks} ticks`);
   assert.equal(left < 0, true);
-  assert.equal(events[0], "linkUp");
+  assert.equal(events[0], "submit");
 });
 
 test("a throwing replica is fatal, and nothing is handled after stop", async () => {

@@ -104,8 +104,9 @@ export class HostLoop {
       return;
     }
     this.#step(input);
-    // A tick asks for work itself where it makes any: an idle process would do nothing else all day.
-    if (!this.#workScheduled && input !== TICK) this.#scheduleWork();
+    // Requests of clients wait for the end of the turn, to share a bundle or a fence; all other inputs ask for
+    // work themselves where they make any.
+    if (!this.#workScheduled && (input.type === "submit" || input.type === "fence")) this.#scheduleWork();
   }
 
   #scheduleWork(): void {

@@ -13,6 +13,11 @@ import { WatchStream } from "./watch-stream.ts";
 import type { Watcher } from "./watcher.ts";
 
 /** Events read from the store at a time; fewer when they are large. */
+/**
+ * Least time between two deliveries: under load one response then carries many revisions, and its cost is
+ * shared; a change after a pause goes out at once.
+ */
+const PUMP_INTERVAL_MS = 4;
 const SLICE_EVENTS_MAX = 256;
 const SLICE_EVENTS_MIN = 16;
 /** Bytes that a slice should not exceed by much. */
@@ -42,6 +47,7 @@ export class WatchHub {
   /** Synced watchers have every event up to here. */
   #delivered: number;
   #sliceEvents = SLICE_EVENTS_MIN;
+  #pumpedAtMs = Number.NEGATIVE_INFINITY;
   #pumpScheduled = false;
   #catchUpScheduled = false;
   /** Alternates between the watcher that is furthest behind and the nearest. */
@@ -136,11 +142,16 @@ export class WatchHub {
   #schedulePump(): void {
     if (this.#pumpScheduled || this.#closed) return;
     this.#pumpScheduled = true;
-    setImmediate(() => {
-      this.#pumpScheduled = false;
-      this.pump();
-    });
+    const sinceMs = performance.now() - this.#pumpedAtMs;
+    if (sinceMs >= PUMP_INTERVAL_MS) setImmediate(this.#runPump);
+    else setTimeout(this.#runPump, PUMP_INTERVAL_MS - sinceMs);
   }
+
+  readonly #runPump = (): void => {
+    this.#pumpScheduled = false;
+    this.#pumpedAtMs = performance.now();
+    this.pump();
+  };
 
   /** Gives synced watchers what has happened. At most a slice; more follows by itself. */
   pump(): void {
