@@ -11,6 +11,13 @@ export class DecodeError extends Error {
 }
 
 const MAX_SAFE_HIGH = 0x1fffff;
+/** Short-lived results share arrays of this size: an array of its own costs an allocation outside the heap. */
+const SLAB_SIZE_BYTES = 64 << 10;
+/** A longer result gets an array of its own. */
+const SLAB_SHARE_MAX_BYTES = 8 << 10;
+
+let slab = new Uint8Array(SLAB_SIZE_BYTES);
+let slabUsed = 0;
 
 /** Appends fields to a growing buffer. `finish` gives the bytes and leaves the writer empty. */
 export class Writer {
@@ -109,6 +116,22 @@ export class Writer {
     const written = this.#bytes.subarray(0, this.#length);
     this.#length = 0;
     return written;
+  }
+
+  /**
+   * The bytes written so far, for a short life (a message, a log record): they may share their array with
+   * others, which lives as long as the last of them.
+   */
+  finishShared(): Uint8Array {
+    const length = this.#length;
+    if (length > SLAB_SHARE_MAX_BYTES) return this.finish();
+    if (slabUsed + length > SLAB_SIZE_BYTES) {
+      slab = new Uint8Array(SLAB_SIZE_BYTES);
+      slabUsed = 0;
+    }
+    slab.set(this.view(), slabUsed);
+    slabUsed += length;
+    return slab.subarray(slabUsed - length, slabUsed);
   }
 
   /** The bytes written so far, in an array of their own. */

@@ -111,7 +111,7 @@ export function encodeLogEntry(entry: LogEntry): Uint8Array {
       if (entry.decision !== undefined) writeCertificate(entry.decision, w);
       break;
   }
-  return w.finish();
+  return w.finishShared();
 }
 
 /** Throws DecodeError: the log checks its records itself, so this means another version wrote them. */

@@ -387,7 +387,7 @@ export function encodeMessage(message: Message): Uint8Array {
       w.u53(message.cid).bytes(message.request).bytes(message.reply);
       break;
   }
-  return w.finish();
+  return w.finishShared();
 }
 
 /**

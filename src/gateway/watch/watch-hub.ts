@@ -17,7 +17,7 @@ import type { Watcher } from "./watcher.ts";
  * Least time between two deliveries: under load one response then carries many revisions, and its cost is
  * shared; a change after a pause goes out at once.
  */
-const PUMP_INTERVAL_MS = 4;
+const PUMP_INTERVAL_MS = 8;
 const SLICE_EVENTS_MAX = 256;
 const SLICE_EVENTS_MIN = 16;
 /** Bytes that a slice should not exceed by much. */
