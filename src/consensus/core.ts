@@ -261,7 +261,9 @@ export class Core {
 
   /** Appends the record that stands for all that the log before it says, but for open instances. */
   appendState(): number {
-    const { lastDecided, authority, stopTarget: stopped, checkpoint, checkpointDecision: decision } = this;
+    const { authority, stopTarget: stopped, checkpoint, checkpointDecision: decision } = this;
+    // What an earlier log knew of and this one does not hold must not be forgotten at the restart after next.
+    const lastDecided = Math.max(this.lastDecided, this.knownAtStart);
     const onProbation = this.probation !== undefined;
     return this.append(
       { type: "state", lastDecided, authority, stopped, onProbation, checkpoint, decision },

@@ -54,7 +54,7 @@ export type LogEntry =
   /** What must outlive the cut of the log at a stable checkpoint; also written at every start. */
   | {
       readonly type: "state";
-      /** Instances up to this one were decided when it was written. */
+      /** Highest instance that the member knew of when it was written, in any of its lives. */
       readonly lastDecided: number;
       /** Undefined in regency 1, which needs no certificate. */
       readonly authority: AuthorityCertificate | undefined;
