@@ -2,7 +2,7 @@
  * The embedded engine: three LMDB databases in one environment.
  *
  * Writes are behind: changes are visible at once from memory, and whole units go to LMDB in one transaction
- * every 200 ms or 4 MiB, on LMDB's writer thread. A process that is killed loses only units that were not
+ * every second or 4 MiB, on LMDB's writer thread. A process that is killed loses only units that were not
  * written yet, a machine that loses power those that were not flushed; both in order, never half a unit. The
  * replica's log covers what is lost, so it is cut only behind `flushed`.
  *
@@ -17,7 +17,7 @@ import { OrderedMap } from "../store/ordered-map.ts";
 
 const TABLE_NAMES = ["record", "lease", "meta"] as const;
 const CRC_SIZE_BYTES = 4;
-const WRITE_INTERVAL_MS = 200;
+const WRITE_INTERVAL_MS = 1000;
 const WRITE_SIZE_BYTES = 4 * 1024 * 1024;
 /** Above this much in memory, every commit waits a little for LMDB's writer thread to catch up. */
 const THROTTLE_SIZE_BYTES = 32 * 1024 * 1024;
