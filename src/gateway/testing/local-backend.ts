@@ -52,7 +52,12 @@ export class LocalBackend implements Backend {
   members(): readonly MemberInfo[] {
     const name = "local";
     return [
-      { id: this.memberId, name, peerUrls: ["https://127.0.0.1:2380"], clientUrls: ["http://127.0.0.1:2379"] },
+      {
+        id: this.memberId,
+        name,
+        peerUrls: ["https://127.0.0.1:2380"],
+        clientUrls: ["http://127.0.0.1:2379"],
+      },
     ];
   }
 
