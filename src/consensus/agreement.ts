@@ -11,7 +11,7 @@ import type { DecidedEntry } from "./decision-history.ts";
 import type { Ballot, OwnAccept, Proposal, SignedAccept } from "./instance.ts";
 import type { AcceptSignature, DecisionCertificate, Message } from "./messages.ts";
 import { acceptStatement, proposeStatement, writeStatement } from "./statements.ts";
-import { decodeValue, encodeValue, type Value } from "./value.ts";
+import { decodeValue, encodeValue, type Value, valueDigest } from "./value.ts";
 
 /** Instances ahead of the one in progress whose messages are kept. */
 const INSTANCES_AHEAD = 8;
@@ -138,16 +138,19 @@ function lateAccept(core: Core, from: number, message: Extract<Message, { type: 
 function voteForDecided(core: Core, from: number, message: Extract<Message, { type: "propose" }>): void {
   const { cid, regency } = message;
   const entry = core.history.get(cid);
-  if (entry === undefined || cid <= core.history.certified || from !== core.leader) return;
-  if (regency !== core.regency || regency <= entry.regency || core.phase !== "normal") return;
+  // Of what was executed before the log begins only the last digest is known.
+  const digest = entry?.digest ?? (cid === core.lastDecided ? core.lastDigest : undefined);
+  if (digest === undefined || cid <= core.history.covered || from !== core.leader) return;
+  if (regency !== core.regency || regency <= (entry?.regency ?? 0) || core.phase !== "normal") return;
+  if (core.burned.regency === regency && cid <= core.burned.upToCid) return;
   const { durableSequence } = core;
   if (durableSequence < core.regencySequence || durableSequence < core.previousSequence) return;
-  if (core.onProbation || !equalBytes(message.value, entry.encodedValue)) return;
+  if (core.onProbation || !equalBytes(valueDigest(core.hasher, message.value), digest)) return;
   if (!core.mayAnswer("vote", from)) return;
-  const statement = writeStatement(core.membership.digest, regency, cid, entry.digest);
+  const statement = writeStatement(core.membership.digest, regency, cid, digest);
   const signature = core.signer.sign(statement);
-  core.broadcast({ type: "write", regency, cid, digest: entry.digest, signature });
-  core.broadcast(signAccept(core, cid, regency, entry.digest).message);
+  core.broadcast({ type: "write", regency, cid, digest, signature });
+  core.broadcast(signAccept(core, cid, regency, digest).message);
 }
 
 function reportExecution(core: Core, from: number, message: Extract<Message, { type: "accept" }>): void {

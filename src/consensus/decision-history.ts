@@ -36,6 +36,7 @@ export class DecisionHistory {
   #baseCertificate: DecisionCertificate | undefined;
   /** Instances up to this one are covered by a full, checked certificate (their own or a later one's). */
   #certified = 0;
+  #covered = 0;
 
   constructor(membership: Membership, checker: CertificateChecker, onBadSignature: (member: number) => void) {
     this.#membership = membership;
@@ -55,6 +56,11 @@ export class DecisionHistory {
     return this.#certified;
   }
 
+  /** Highest instance that a certificate at hand really covers; may be below `certified` after a restart. */
+  get covered(): number {
+    return this.#covered;
+  }
+
   get(cid: number): DecidedEntry | undefined {
     return this.#entries[cid - this.#base - 1];
   }
@@ -72,6 +78,7 @@ export class DecisionHistory {
     this.#baseCertificate = certificate;
     // No instance up to the base is held, so none of them can be certified here; lag is counted from it.
     this.#certified = base;
+    this.#covered = certificate === undefined ? 0 : base;
   }
 
   /** Forgets instances up to `cid`. */
@@ -141,5 +148,6 @@ export class DecisionHistory {
       entry.claim = undefined;
     }
     this.#certified = Math.max(this.#certified, cid);
+    this.#covered = Math.max(this.#covered, cid);
   }
 }
