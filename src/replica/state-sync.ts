@@ -53,6 +53,8 @@ interface Transfer {
   readonly asked: Map<string, Asked>;
   /** Members that said that they do not have this checkpoint (any more), or lied about it. */
   readonly useless: Set<number>;
+  /** Who sent the parts of a chunk that are here; -1 for several members, none of which is to blame then. */
+  readonly suppliers: Map<number, number>;
   progressAtMs: number;
 }
 
@@ -120,6 +122,7 @@ export class StateSync {
       installer: new StateInstaller(this.#host.store, certificate.root),
       asked: new Map(),
       useless: new Set([...core.linked.keys()].filter((member) => !core.linked[member])),
+      suppliers: new Map(),
       progressAtMs: core.monotonicMs,
     };
     this.#advance();
@@ -178,12 +181,17 @@ export class StateSync {
       transfer.useless.add(from);
     } else {
       try {
+        noteSupplier(transfer, request, from);
         this.#take(transfer.installer, request, message.reply);
         transfer.progressAtMs = core.monotonicMs;
       } catch (error) {
         if (!(error instanceof TransferError)) throw error;
-        transfer.useless.add(from);
-        core.misbehaviour(from, `state transfer: ${error.message}`);
+        // A wrong part in front of a right one is found out with the last one only.
+        const isMixed = request.type === "chunkPart" && transfer.suppliers.get(request.chunk) === -1;
+        if (!isMixed) {
+          transfer.useless.add(from);
+          core.misbehaviour(from, `state transfer: ${error.message}`);
+        }
       }
     }
     this.#advance();
@@ -228,10 +236,17 @@ export class StateSync {
       const bytes = encodeRequest(request);
       const key = keyOf(bytes);
       if (asked.has(key)) continue;
-      const member = this.#nextMember(transfer);
+      const member = this.#supplierOf(transfer, request) ?? this.#nextMember(transfer);
       asked.set(key, { member, atMs: core.monotonicMs });
       core.send(member, { type: "stateRequest", cid: certificate.cid, request: bytes });
     }
+  }
+
+  /** The rest of a chunk comes from whoever sent its beginning, so that a liar is known as one. */
+  #supplierOf(transfer: Transfer, request: TransferRequest): number | undefined {
+    if (request.type !== "chunkPart" || request.offsetBytes === 0) return undefined;
+    const supplier = transfer.suppliers.get(request.chunk);
+    return supplier === undefined || supplier < 0 || transfer.useless.has(supplier) ? undefined : supplier;
   }
 
   /** Members in turn; those that were of no use are asked again only when nobody else is left. */
@@ -272,6 +287,12 @@ export class StateSync {
     }
     this.#host.installed(position);
   }
+}
+
+function noteSupplier(transfer: Transfer, request: TransferRequest, from: number): void {
+  if (request.type !== "chunkPart") return;
+  const before = request.offsetBytes === 0 ? from : transfer.suppliers.get(request.chunk);
+  transfer.suppliers.set(request.chunk, before === from ? from : -1);
 }
 
 function keyOf(request: Uint8Array): string {
