@@ -56,6 +56,6 @@ export const DEFAULT_OPTIONS: ConsensusOptions = {
   batchSizeBytesMax: 2 << 20,
   poolSizeBytesPerOrigin: 32 << 20,
   checkpointInstances: 4096,
-  checkpointSizeBytes: 8 << 20,
+  checkpointSizeBytes: 16 << 20,
   mutation: "",
 };
