@@ -186,7 +186,10 @@ function decodeOwn(message: Uint8Array): { body: Uint8Array; signature: Uint8Arr
 }
 
 function composeStopData(core: Core): StopDataBody {
-  const decided = core.history.newestCertificate();
+  const newest = core.history.newestCertificate();
+  // After a restart the log may hold no certificate but that of the stable checkpoint it was cut at.
+  const stable = core.checkpointDecision;
+  const decided = stable !== undefined && stable.cid > (newest?.cid ?? 0) ? stable : newest;
   const claims: AcceptClaim[] = [];
   // A decision without full certificate is reported as what it can be proved to be: an ACCEPT claim.
   for (let cid = (decided?.cid ?? 0) + 1; cid <= core.lastDecided; cid++) {
