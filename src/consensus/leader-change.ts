@@ -197,7 +197,10 @@ function composeStopData(core: Core): StopDataBody {
     if (entry?.claim !== undefined) pushClaim(core, claims, cid, entry.digest, entry.claim);
   }
   const { accepted, cid } = core.instance;
-  if (accepted !== undefined) pushClaim(core, claims, cid, accepted.digest, accepted);
+  // What the certificate covers needs no claim, and this member may have lost the state that it stands for.
+  if (accepted !== undefined && cid > (decided?.cid ?? 0)) {
+    pushClaim(core, claims, cid, accepted.digest, accepted);
+  }
   for (const [looseCid, claim] of core.looseClaims) {
     if (looseCid <= (decided?.cid ?? 0)) core.looseClaims.delete(looseCid);
     else if (!claims.some((other) => other.cid === looseCid))
