@@ -29,7 +29,7 @@ const demoSchema = z.object({
 type Demo = z.infer<typeof demoSchema>;
 
 const commandPath = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
-const startTimeoutMs = 60_000;
+const startTimeoutMs = 150_000;
 const stopPatienceMs = 10_000;
 const logTailCharacters = 3000;
 
