@@ -10,7 +10,7 @@ import { runningFileName, writeRunning } from "./demo-state.ts";
 import { CommandError } from "./exit-code.ts";
 
 /** Longer than any start takes; a demo that does not serve by then will not. */
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 120_000;
 const LOG_LINES_SHOWN = 5;
 
 export interface SupervisorOptions {
