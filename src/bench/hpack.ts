@@ -3,37 +3,7 @@
  * prepared once and sent any number of times, and response headers from a server that was told to keep no dynamic
  * table (SETTINGS_HEADER_TABLE_SIZE 0), so that a block has the same meaning whenever it comes.
  */
-
-/** Names of the static table (RFC 7541 appendix A), index 1 first; values only where a response may carry them. */
-const staticTable: readonly (readonly [name: string, value: string])[] = [
-  [":authority", ""],
-  [":method", "GET"],
-  [":method", "POST"],
-  [":path", "/"],
-  [":path", "/index.html"],
-  [":scheme", "http"],
-  [":scheme", "https"],
-  [":status", "200"],
-  [":status", "204"],
-  [":status", "206"],
-  [":status", "304"],
-  [":status", "400"],
-  [":status", "404"],
-  [":status", "500"],
-  ["accept-charset", ""],
-  ["accept-encoding", "gzip, deflate"],
-  ...[
-    ["accept-language", "accept-ranges", "accept", "access-control-allow-origin", "age", "allow"],
-    ["authorization", "cache-control", "content-disposition", "content-encoding", "content-language"],
-    ["content-length", "content-location", "content-range", "content-type", "cookie", "date", "etag"],
-    ["expect", "expires", "from", "host", "if-match", "if-modified-since", "if-none-match", "if-range"],
-    ["if-unmodified-since", "last-modified", "link", "location", "max-forwards", "proxy-authenticate"],
-    ["proxy-authorization", "range", "referer", "refresh", "retry-after", "server", "set-cookie"],
-    ["strict-transport-security", "transfer-encoding", "user-agent", "vary", "via", "www-authenticate"],
-  ]
-    .flat()
-    .map((name): readonly [string, string] => [name, ""]),
-];
+import { STATIC_TABLE } from "../gateway/http2/hpack-tables.ts";
 
 /**
  * Lengths of the Huffman codes of the 256 octets and of the end mark, in bits (RFC 7541 appendix B). The code is
@@ -79,7 +49,7 @@ export class HeaderBlockError extends Error {
 export function encodeHeaders(headers: readonly (readonly [name: string, value: string])[]): Uint8Array {
   const bytes: number[] = [];
   for (const [name, value] of headers) {
-    const exact = staticTable.findIndex(([known, knownValue]) => known === name && knownValue === value);
+    const exact = STATIC_TABLE.findIndex(([known, knownValue]) => known === name && knownValue === value);
     if (exact >= 0 && value !== "") {
       bytes.push(0x80 | (exact + 1));
       continue;
@@ -123,7 +93,7 @@ export function decodeHeaders(block: Uint8Array): Map<string, string> {
 }
 
 function staticEntry(index: number): readonly [string, string] {
-  const entry = staticTable[index - 1];
+  const entry = STATIC_TABLE[index - 1];
   if (entry === undefined) throw new HeaderBlockError(`header index ${index} is outside the static table`);
   return entry;
 }
