@@ -10,7 +10,7 @@ import type { Core } from "./core.ts";
 import type { DecidedEntry } from "./decision-history.ts";
 import type { Ballot, OwnAccept, Proposal, SignedAccept } from "./instance.ts";
 import type { AcceptSignature, DecisionCertificate, Message } from "./messages.ts";
-import { acceptStatement, proposeStatement, writeStatement } from "./statements.ts";
+import { acceptStatement, writeStatement } from "./statements.ts";
 import { decodeValue, encodeValue, type Value, valueDigest } from "./value.ts";
 
 /** Instances ahead of the one in progress whose messages are kept. */
@@ -75,6 +75,18 @@ function record(core: Core, from: number, message: InstanceMessage): void {
   }
 }
 
+function recordWrite(
+  core: Core,
+  from: number,
+  { cid, regency, signature }: Extract<Message, { type: "propose" | "write" }>,
+  digest: Uint8Array,
+  ballot: Ballot,
+): void {
+  if (ballot.writes.add(digest, { member: from, signature }) === "second") {
+    core.misbehaviour(from, `two WRITEs in ballot (${cid}, ${regency})`);
+  }
+}
+
 function recordProposal(
   core: Core,
   from: number,
@@ -101,6 +113,7 @@ function recordProposal(
     verdict: "unchecked",
   };
   core.instance.proposalSeenAtMs = core.monotonicMs;
+  if (kept !== undefined) recordWrite(core, from, message, kept.digest, ballot);
 }
 
 function acceptOf(member: number, message: Extract<Message, { type: "accept" }>): AcceptSignature {
@@ -193,10 +206,6 @@ function proposeIfLeader(core: Core): void {
   let encoded: Uint8Array | undefined;
   if (binding !== undefined) {
     encoded = instance.values.get(binding.digestKey);
-    if (encoded === undefined) {
-      noteMissing(core);
-      return;
-    }
   } else {
     if (!core.pool.hasProposable() && !core.application.timeIsDue(core.wallMs)) return;
     encoded = encodeValue({
@@ -206,41 +215,37 @@ function proposeIfLeader(core: Core): void {
       bundles: core.pool.take(core.options.batchBundlesMax, core.options.batchSizeBytesMax),
     });
   }
-  const kept = core.keepValue(encoded)!;
+  const kept = encoded && core.keepValue(encoded);
+  // The PROPOSE is the leader's WRITE, too, so that it must hold what it proposes.
+  if (encoded === undefined || kept === undefined || core.bodiesOf(kept.value) === undefined) {
+    noteMissing(core);
+    return;
+  }
   instance.proposedIn = regency;
-  const statement = proposeStatement(
-    core.membership.digest,
-    regency,
-    instance.cid,
-    kept.digest,
-    core.authorityHash,
-  );
+  instance.writtenIn = regency;
+  const { digest, digestKey, value } = kept;
+  const signature = core.signer.sign(writeStatement(core.membership.digest, regency, instance.cid, digest));
+  const { authorityHash } = core;
   const message = {
     type: "propose",
     regency,
     cid: instance.cid,
     value: encoded,
-    authorityHash: core.authorityHash,
-    signature: core.signer.sign(statement),
+    authorityHash,
+    signature,
   } as const;
   core.ownVotes.propose = core.broadcast(message);
-  instance.ballot(regency).proposal = {
-    message,
-    digest: kept.digest,
-    digestKey: kept.digestKey,
-    value: kept.value,
-    verdict: "valid",
-  };
+  const ballot = instance.ballot(regency);
+  ballot.proposal = { message, digest, digestKey, value, verdict: "valid" };
+  ballot.writes.add(digest, { member: core.self, signature });
   instance.proposalSeenAtMs = core.monotonicMs;
-  // Others wait for the PROPOSE; nobody waits for the leader's WRITE, which is signed when that has left.
-  core.holdWrite = true;
 }
 
 // ---- WRITE
 
 function considerWrite(core: Core): void {
   const { instance, regency } = core;
-  if (core.holdWrite || instance.writtenIn >= regency || !core.mayWrite) return;
+  if (instance.writtenIn >= regency || !core.mayWrite) return;
   const ballot = instance.find(regency);
   const proposal = ballot?.proposal;
   if (ballot === undefined || proposal === undefined) return;

@@ -73,7 +73,6 @@ export class Consensus {
   /** What may be done while the disk and the others work. */
   workAhead(): void {
     const { core } = this;
-    core.holdWrite = false;
     presign(core);
     if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
   }
@@ -81,9 +80,7 @@ export class Consensus {
   /** Whether something waits for the next `workAhead`. */
   get hasWorkAhead(): boolean {
     const { accepted } = this.core.instance;
-    return (
-      this.core.holdWrite || (accepted !== undefined && !accepted.durable && accepted.signed === undefined)
-    );
+    return accepted !== undefined && !accepted.durable && accepted.signed === undefined;
   }
 
   durable(sequence: number): void {

@@ -174,8 +174,6 @@ export class Core {
   /** Own bundles until they are decided, by seq. */
   readonly outbox = new Map<number, { readonly message: Uint8Array; sentAtMs: number; waitMs: number }>();
   nextSeq = 1;
-  /** Set while the own WRITE waits for the own PROPOSE to leave first. */
-  holdWrite = false;
   /** Own messages of the instance in progress, for sending again. */
   ownVotes: { propose?: Uint8Array; write?: Uint8Array; accept?: Uint8Array } = {};
   resentAtMs = 0;

@@ -7,25 +7,10 @@ import { Writer } from "../base/codec.ts";
 
 const scratch = new Writer(256);
 
-/** Signed by the leader of `regency`: it proposes the value with this digest on this authority. */
-export function proposeStatement(
-  membershipDigest: Uint8Array,
-  regency: number,
-  cid: number,
-  digest: Uint8Array,
-  authorityHash: Uint8Array,
-): Uint8Array {
-  return scratch
-    .byteString("kmmr/propose/1")
-    .raw(membershipDigest)
-    .u53(regency)
-    .u53(cid)
-    .raw(digest)
-    .raw(authorityHash)
-    .view();
-}
-
-/** Signed once per ballot (cid, regency): the signer found this value right. */
+/**
+ * Signed once per ballot (cid, regency): the signer found this value right. The leader's is in its PROPOSE, so
+ * that two proposals in one ballot are two WRITEs, which anybody can hold against it.
+ */
 export function writeStatement(
   membershipDigest: Uint8Array,
   regency: number,

@@ -24,9 +24,9 @@ test("W15: a vote counts for the member whose link brought it, whoever signed it
   const bundle = forge.bundle(0, 1);
   const value = forge.value([bundle]);
   solo.receive(0, bundle.message, forge.propose(1, value));
-  // Member 1 passes on votes of all, well signed: that is one vote, and a second one of the same member.
-  for (const member of [0, 1, 2]) solo.receive(1, forge.write(member, 1, 1, value.digest));
-  for (const member of [0, 1, 2]) solo.receive(1, forge.accept(member, 1, 1, value.digest));
+  // The leader, whose PROPOSE is its WRITE, passes on votes of the others, well signed: they are its own again.
+  for (const member of [1, 2]) solo.receive(0, forge.write(member, 1, 1, value.digest));
+  for (const member of [0, 1, 2]) solo.receive(0, forge.accept(member, 1, 1, value.digest));
   assert.equal(solo.said("accept").length, 0);
   assert.equal(solo.replica.lastDecided, 0);
   // Neither leads a member in the name of the leader, nor asks for the next regency in another's.

@@ -21,7 +21,6 @@ import {
   acceptStatement,
   bundleStatement,
   checkpointStatement,
-  proposeStatement,
   stopDataStatement,
   stopStatement,
   syncStatement,
@@ -112,7 +111,7 @@ export class Forge {
     const leader = this.membership.leaderOf(regency);
     const authorityHash =
       authority === undefined ? this.membership.digest : testHasher.hash(encodeAuthority(authority));
-    const statement = proposeStatement(this.membership.digest, regency, cid, digest, authorityHash);
+    const statement = writeStatement(this.membership.digest, regency, cid, digest);
     return {
       type: "propose",
       regency,

@@ -1,6 +1,6 @@
 /** Ways in which a leader lies: equivocation, partial proposals, wrong times, wrong contents, wrong SYNCs. */
 import { encodeSyncContent, type Message, type SyncBody } from "../../consensus/messages.ts";
-import { proposeStatement, syncStatement } from "../../consensus/statements.ts";
+import { syncStatement, writeStatement } from "../../consensus/statements.ts";
 import { decodeValue, encodeValue, type Value, valueDigest } from "../../consensus/value.ts";
 import type { Behaviour, ByzantineMind, Sending } from "./behaviour.ts";
 
@@ -24,8 +24,8 @@ export function reproposed(
 
 function signedPropose(propose: Propose, mind: ByzantineMind): Propose {
   const digest = valueDigest(mind.hasher, propose.value);
-  const { regency, cid, authorityHash } = propose;
-  const statement = proposeStatement(mind.membership.digest, regency, cid, digest, authorityHash);
+  const { regency, cid } = propose;
+  const statement = writeStatement(mind.membership.digest, regency, cid, digest);
   return { ...propose, signature: mind.signer.sign(statement) };
 }
 

@@ -338,6 +338,7 @@ test("promises: two votes in a ballot", () => {
     });
   promises(propose(1), propose(1)).expect(0);
   promises(propose(1), propose(2)).expect(1);
+  promises(propose(1), vote("write", 1, 1, 2)).expect(1);
 });
 
 test("promises: a STOPDATA hides an ACCEPT, comes in two versions, or for an older regency", () => {

@@ -1,6 +1,6 @@
 /**
  * Checks that no correct member contradicts itself, in all of its lives together: one value for each ballot it
- * proposes, WRITEs or ACCEPTs in, one STOPDATA for a regency, which tells of every ACCEPT that was given and
+ * WRITEs (a leader by its PROPOSE) or ACCEPTs in, one STOPDATA for a regency, which tells of every ACCEPT that was given and
  * not decided, no ACCEPT after it in an older regency that it did not tell of, and no forgetting of the instance
  * before one in which it gave a WRITE. These are the promises that
  * must be on disk before they leave; breaking one need not do harm in this run, but in some run it does.
@@ -12,14 +12,16 @@ import {
   type Message,
   type StopDataBody,
 } from "../../consensus/messages.ts";
+import { valueDigest } from "../../consensus/value.ts";
 import type { MemberIndex } from "../../replica/contract.ts";
+import { SimulatedHasher } from "../crypto.ts";
 import type { Report } from "../history.ts";
 import { type AimedKind, kindOf } from "../message-kinds.ts";
 
 type Vote = Extract<Message, { type: "write" | "accept" }>;
 
 interface Promises {
-  /** Values by kind, instance and regency; of a PROPOSE the value, of votes the digest. */
+  /** Digests by kind, instance and regency. */
   readonly votes: Map<string, Uint8Array>;
   /** Newest ACCEPT of each instance. */
   readonly accepts: Map<number, { readonly regency: number; readonly digest: Uint8Array }>;
@@ -36,6 +38,7 @@ const LOOKED_AT: ReadonlySet<AimedKind> = new Set(["propose", "write", "accept",
 export class PromiseChecker {
   readonly #excused: ReadonlySet<MemberIndex>;
   readonly #report: Report;
+  readonly #hasher = new SimulatedHasher();
   readonly #promises = new Map<MemberIndex, Promises>();
 
   /** @param excused Byzantine members, and those that lose what their disk had confirmed */
@@ -58,7 +61,9 @@ export class PromiseChecker {
     promises.last = bytes;
     const message = decodeMessage(bytes);
     if (message.type === "propose") {
-      this.#once(member, promises, "PROPOSE", message.cid, message.regency, message.value);
+      promises.written = Math.max(promises.written, message.cid);
+      const digest = valueDigest(this.#hasher, message.value);
+      this.#once(member, promises, "WRITE", message.cid, message.regency, digest);
     } else if (message.type === "write") {
       promises.written = Math.max(promises.written, message.cid);
       this.#once(member, promises, "WRITE", message.cid, message.regency, message.digest);
@@ -95,18 +100,18 @@ export class PromiseChecker {
   #once(
     member: MemberIndex,
     { votes }: Promises,
-    kind: "PROPOSE" | "WRITE" | "ACCEPT",
+    kind: "WRITE" | "ACCEPT",
     cid: number,
     regency: number,
-    value: Uint8Array,
+    digest: Uint8Array,
   ): boolean {
     const key = `${kind}${cid}/${regency}`;
     const before = votes.get(key);
     if (before === undefined) {
-      votes.set(key, value);
+      votes.set(key, digest);
       return true;
     }
-    if (!equalBytes(before, value))
+    if (!equalBytes(before, digest))
       this.#violation(member, `gives two ${kind}s in ballot (${cid}, ${regency})`);
     return false;
   }
