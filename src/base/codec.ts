@@ -145,7 +145,6 @@ export class Writer {
 /** Takes fields from bytes in the order in which they were written; every method throws DecodeError. */
 export class Reader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   #at: number;
   readonly #end: number;
 
@@ -153,7 +152,6 @@ export class Reader {
     // Never a subclass: Node's Buffer makes `slice` a view, which would keep whole network buffers alive.
     this.#bytes =
       bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#at = start;
     this.#end = end;
   }
@@ -178,22 +176,33 @@ export class Reader {
   }
 
   u16(): number {
-    return this.#view.getUint16(this.#take(2));
+    const at = this.#take(2);
+    return (this.#bytes[at]! << 8) | this.#bytes[at + 1]!;
   }
 
   u32(): number {
-    return this.#view.getUint32(this.#take(4));
+    return this.#u32At(this.#take(4));
+  }
+
+  /** Byte by byte: a DataView costs more to make than a message has integers. */
+  #u32At(at: number): number {
+    const bytes = this.#bytes;
+    return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
   }
 
   u53(): number {
     const at = this.#take(8);
-    const high = this.#view.getUint32(at);
+    const high = this.#u32At(at);
     if (high > MAX_SAFE_HIGH) throw new DecodeError("integer above 2^53-1");
-    return high * 0x100000000 + this.#view.getUint32(at + 4);
+    return high * 0x100000000 + this.#u32At(at + 4);
   }
 
   i64(): bigint {
-    return this.#view.getBigInt64(this.#take(8));
+    const at = this.#take(8);
+    const high = this.#u32At(at);
+    const low = this.#u32At(at + 4);
+    // Most of them are the lease of a key that has none.
+    return high === 0 ? BigInt(low) : BigInt.asIntN(64, (BigInt(high) << 32n) | BigInt(low));
   }
 
   boolean(): boolean {
@@ -206,6 +215,12 @@ export class Reader {
   raw(size: number): Uint8Array {
     const at = this.#take(size);
     return this.#bytes.subarray(at, at + size);
+  }
+
+  /** A copy of the next `size` bytes, for what outlives the message. */
+  copy(size: number): Uint8Array {
+    const at = this.#take(size);
+    return this.#bytes.slice(at, at + size);
   }
 
   /** A view (no copy) of length-prefixed bytes, of at most `maxSizeBytes`. */

@@ -8,10 +8,10 @@ import { equalBytes, toByteString } from "../base/bytes.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
 import type { DecidedEntry } from "./decision-history.ts";
-import type { Ballot, OwnAccept, Proposal, SignedAccept } from "./instance.ts";
+import type { Ballot, KeptValue, OwnAccept, Proposal, SignedAccept } from "./instance.ts";
 import type { AcceptSignature, DecisionCertificate, Message } from "./messages.ts";
 import { acceptStatement, writeStatement } from "./statements.ts";
-import { decodeValue, encodeValue, type Value, valueDigest } from "./value.ts";
+import { encodeValue, type Value, valueDigest } from "./value.ts";
 
 /** Instances ahead of the one in progress whose messages are kept. */
 const INSTANCES_AHEAD = 8;
@@ -104,7 +104,7 @@ function recordProposal(
     return;
   }
   // One value a ballot is kept: a leader that proposes without end fills nobody's memory.
-  const kept = core.keepValue(message.value);
+  const kept = core.keepEncodedValue(message.value);
   ballot.proposal = {
     message,
     digest: kept?.digest ?? NO_HASH,
@@ -203,27 +203,15 @@ function proposeIfLeader(core: Core): void {
   const { instance, regency } = core;
   if (!core.isLeader || instance.proposedIn >= regency || !core.mayWrite) return;
   const binding = core.sync?.bindings.get(instance.cid);
-  let encoded: Uint8Array | undefined;
-  if (binding !== undefined) {
-    encoded = instance.values.get(binding.digestKey);
-  } else {
-    if (!core.pool.hasProposable() && !core.application.timeIsDue(core.wallMs)) return;
-    encoded = encodeValue({
-      cid: instance.cid,
-      previousDigest: core.lastDigest,
-      timestampMs: Math.max(core.lastTimestampMs + 1, core.wallMs),
-      bundles: core.pool.take(core.options.batchBundlesMax, core.options.batchSizeBytesMax),
-    });
-  }
-  const kept = encoded && core.keepValue(encoded);
+  const kept = binding === undefined ? nextValue(core) : instance.values.get(binding.digestKey);
   // The PROPOSE is the leader's WRITE, too, so that it must hold what it proposes.
-  if (encoded === undefined || kept === undefined || core.bodiesOf(kept.value) === undefined) {
-    noteMissing(core);
+  if (kept === undefined || core.bodiesOf(kept.value) === undefined) {
+    if (binding !== undefined) noteMissing(core);
     return;
   }
   instance.proposedIn = regency;
   instance.writtenIn = regency;
-  const { digest, digestKey, value } = kept;
+  const { encoded, digest, digestKey, value } = kept;
   const signature = core.signer.sign(writeStatement(core.membership.digest, regency, instance.cid, digest));
   const { authorityHash } = core;
   const message = {
@@ -239,6 +227,18 @@ function proposeIfLeader(core: Core): void {
   ballot.proposal = { message, digest, digestKey, value, verdict: "valid" };
   ballot.writes.add(digest, { member: core.self, signature });
   instance.proposalSeenAtMs = core.monotonicMs;
+}
+
+/** What the leader would propose now, or undefined while nobody asks for anything. */
+function nextValue(core: Core): KeptValue | undefined {
+  if (!core.pool.hasProposable() && !core.application.timeIsDue(core.wallMs)) return undefined;
+  const value: Value = {
+    cid: core.instance.cid,
+    previousDigest: core.lastDigest,
+    timestampMs: Math.max(core.lastTimestampMs + 1, core.wallMs),
+    bundles: core.pool.take(core.options.batchBundlesMax, core.options.batchSizeBytesMax),
+  };
+  return core.keepValue(encodeValue(value), value);
 }
 
 // ---- WRITE
@@ -329,7 +329,7 @@ function considerAccept(core: Core): void {
   const logged = instance.bodyLogged === winner.digestKey;
   const unsynced = core.mutated("acceptNotSynced");
   const body = {
-    value: instance.values.get(winner.digestKey)!,
+    value: complete.encoded,
     bundles: complete.bundles.map((bundle) => bundle.encoded),
   };
   const sequence = core.append(
@@ -391,12 +391,13 @@ export function signAccept(core: Core, cid: number, regency: number, digest: Uin
 }
 
 /** Value and bodies of the instance in progress, when all are here. */
-function completeValue(core: Core, digestKey: string): { value: Value; bundles: Bundle[] } | undefined {
-  const encoded = core.instance.values.get(digestKey);
-  if (encoded === undefined) return undefined;
-  const value = decodeValue(encoded);
-  const bundles = core.bodiesOf(value);
-  return bundles === undefined ? undefined : { value, bundles };
+function completeValue(
+  core: Core,
+  digestKey: string,
+): { readonly encoded: Uint8Array; readonly value: Value; readonly bundles: Bundle[] } | undefined {
+  const kept = core.instance.values.get(digestKey);
+  const bundles = kept && core.bodiesOf(kept.value);
+  return bundles === undefined ? undefined : { encoded: kept!.encoded, value: kept!.value, bundles };
 }
 
 function noteMissing(core: Core): void {
@@ -438,7 +439,7 @@ function decide(
     cid: instance.cid,
     regency,
     digest,
-    encodedValue: instance.values.get(digestKey)!,
+    encodedValue: complete.encoded,
     value: complete.value,
     bundles: complete.bundles,
     accepts,

@@ -31,16 +31,16 @@ function askForInstance(core: Core): void {
   instance.fetchedAtMs = now;
   const turn = instance.fetchTurn++;
   for (const digestKey of wantedValues(core)) {
-    const encoded = instance.values.get(digestKey);
+    const kept = instance.values.get(digestKey);
     // The leader first, then everyone in turn: up to f of them may not answer.
     const target = memberInTurn(core, turn === 0 ? core.leader : core.leader + turn);
-    if (encoded === undefined) {
+    if (kept === undefined) {
       const digest = Uint8Array.from(digestKey, (c) => c.charCodeAt(0));
       core.send(target, { type: "valueRequest", cid: instance.cid, digest });
       continue;
     }
-    const digests = decodeValue(encoded)
-      .bundles.filter((reference) => !core.instance.bodies.has(toByteString(reference.digest)))
+    const digests = kept.value.bundles
+      .filter((reference) => !core.instance.bodies.has(toByteString(reference.digest)))
       .map((reference) => reference.digest);
     if (digests.length > 0) core.send(target, { type: "bundleRequest", digests });
   }
@@ -67,7 +67,7 @@ export function onValueRequest(
 ): void {
   const value =
     message.cid === core.instance.cid
-      ? core.instance.values.get(toByteString(message.digest))
+      ? core.instance.values.get(toByteString(message.digest))?.encoded
       : core.history.get(message.cid)?.encodedValue;
   if (value !== undefined) core.send(from, { type: "value", cid: message.cid, value });
 }
@@ -76,7 +76,7 @@ export function onValue(core: Core, message: Extract<Message, { type: "value" }>
   if (message.cid !== core.instance.cid) return;
   const digestKey = toByteString(valueDigest(core.hasher, message.value));
   // Only what a quorum or a leader change named: nobody can fill this member with values.
-  if (wantedValues(core).has(digestKey)) core.keepValue(message.value);
+  if (wantedValues(core).has(digestKey)) core.keepEncodedValue(message.value);
 }
 
 export function onBundleRequest(

@@ -11,7 +11,7 @@ import { BundlePool } from "./bundle-pool.ts";
 import { CertificateChecker } from "./certificates.ts";
 import { type DecidedEntry, DecisionHistory } from "./decision-history.ts";
 import type { ConsensusEffect } from "./effects.ts";
-import { Instance } from "./instance.ts";
+import { Instance, type KeptValue } from "./instance.ts";
 import { encodeLogEntry, type LogEntry } from "./log-records.ts";
 import type { Membership } from "./membership.ts";
 import {
@@ -376,17 +376,23 @@ export class Core {
 
   // ---- values and bodies
 
-  /** Keeps a value of the instance in progress; returns it decoded, or undefined when it is none. */
-  keepValue(encoded: Uint8Array): { value: Value; digest: Uint8Array; digestKey: string } | undefined {
+  /** Keeps a value of the instance in progress; undefined when the bytes are none. */
+  keepEncodedValue(encoded: Uint8Array): KeptValue | undefined {
     let value: Value;
     try {
       value = decodeValue(encoded);
     } catch {
       return undefined;
     }
+    return this.keepValue(encoded, value);
+  }
+
+  /** Keeps a value of the instance in progress. */
+  keepValue(encoded: Uint8Array, value: Value): KeptValue {
     const digest = valueDigest(this.hasher, encoded);
     const digestKey = toByteString(digest);
-    this.instance.values.set(digestKey, encoded);
+    const kept: KeptValue = { encoded, value, digest, digestKey };
+    this.instance.values.set(digestKey, kept);
     for (const reference of value.bundles) {
       const key = toByteString(reference.digest);
       if (this.instance.bodies.has(key)) continue;
@@ -394,7 +400,7 @@ export class Core {
       if (pooled === undefined) this.wanted.add(key);
       else this.instance.bodies.set(key, pooled);
     }
-    return { value, digest, digestKey };
+    return kept;
   }
 
   /** Keeps a bundle for the value at hand that names it, and for values to come. */
@@ -427,9 +433,7 @@ export class Core {
   isEndorsed(bundleKey: string): boolean {
     if (!this.wanted.has(bundleKey)) return false;
     for (const digestKey of this.endorsedValues()) {
-      const encoded = this.instance.values.get(digestKey);
-      if (encoded === undefined) continue;
-      const { bundles } = decodeValue(encoded);
+      const bundles = this.instance.values.get(digestKey)?.value.bundles ?? [];
       if (bundles.some((reference) => toByteString(reference.digest) === bundleKey)) return true;
     }
     return false;

@@ -21,6 +21,14 @@ export interface Proposal {
   verdict: "unchecked" | "valid" | "invalid";
 }
 
+/** A value of the instance, as agreed on and as read. */
+export interface KeptValue {
+  readonly encoded: Uint8Array;
+  readonly value: Value;
+  readonly digest: Uint8Array;
+  readonly digestKey: string;
+}
+
 interface Vote<T extends MemberSignature> {
   readonly digest: Uint8Array;
   readonly digestKey: string;
@@ -100,8 +108,8 @@ export class Instance {
   readonly cid: number;
   readonly #n: number;
   readonly #ballots = new Map<number, Ballot>();
-  /** Encoded values by digest, from proposals, from peers or from the log. */
-  readonly values = new Map<string, Uint8Array>();
+  /** Values by digest, from proposals, from peers or from the log. */
+  readonly values = new Map<string, KeptValue>();
   /**
    * Bodies that those values name, by digest. Held here, because the pool forgets: an origin that starts anew
    * gives up its old bundles, and an accepted value must stay complete whatever its origin does.

@@ -130,7 +130,7 @@ function readEntry(r: Reader): LogEntry {
         type: "accept",
         cid: r.u53(),
         regency: r.u53(),
-        digest: r.raw(DIGEST_SIZE_BYTES).slice(),
+        digest: r.copy(DIGEST_SIZE_BYTES),
         writes: r.list(MAX_MEMBERS, readMemberSignature),
         body: readBody(r),
       };
@@ -145,7 +145,7 @@ function readEntry(r: Reader): LogEntry {
         type: "stopData",
         regency: r.u53(),
         body: r.bytes().slice(),
-        signature: r.raw(SIGNATURE_SIZE_BYTES).slice(),
+        signature: r.copy(SIGNATURE_SIZE_BYTES),
       };
     case CODES.state:
       return {

@@ -217,7 +217,7 @@ export function writeMemberSignature(item: MemberSignature, w: Writer): void {
 }
 
 export function readMemberSignature(r: Reader): MemberSignature {
-  return { member: r.u8(), signature: r.raw(SIGNATURE_SIZE_BYTES).slice() };
+  return { member: r.u8(), signature: r.copy(SIGNATURE_SIZE_BYTES) };
 }
 
 export function writeCertificate(certificate: DecisionCertificate, w: Writer): void {
@@ -232,11 +232,11 @@ export function readCertificate(r: Reader): DecisionCertificate {
   return {
     cid: r.u53(),
     regency: r.u53(),
-    digest: r.raw(DIGEST_SIZE_BYTES).slice(),
+    digest: r.copy(DIGEST_SIZE_BYTES),
     accepts: r.list(MAX_MEMBERS, () => ({
       ...readMemberSignature(r),
       executedCid: r.u53(),
-      executionHash: r.raw(DIGEST_SIZE_BYTES).slice(),
+      executionHash: r.copy(DIGEST_SIZE_BYTES),
     })),
   };
 }
@@ -256,7 +256,7 @@ export function writeCheckpointCertificate(certificate: CheckpointCertificate, w
 export function readCheckpointCertificate(r: Reader): CheckpointCertificate {
   return {
     cid: r.u53(),
-    root: r.raw(DIGEST_SIZE_BYTES).slice(),
+    root: r.copy(DIGEST_SIZE_BYTES),
     signatures: r.list(MAX_MEMBERS, readMemberSignature),
   };
 }
@@ -279,7 +279,7 @@ export function decodeStopDataBody(bytes: Uint8Array): StopDataBody {
     claims: r.list(MAX_CLAIMS, () => ({
       cid: r.u53(),
       regency: r.u53(),
-      digest: r.raw(DIGEST_SIZE_BYTES).slice(),
+      digest: r.copy(DIGEST_SIZE_BYTES),
       writes: r.list(MAX_MEMBERS, readMemberSignature),
     })),
   };
@@ -402,36 +402,40 @@ export function decodeMessage(bytes: Uint8Array): Message {
 }
 
 function readMessage(type: MessageType | undefined, r: Reader): Message {
-  const digest = () => r.raw(DIGEST_SIZE_BYTES).slice();
-  const signature = () => r.raw(SIGNATURE_SIZE_BYTES).slice();
   switch (type) {
     case "bundle":
-      return { type, bundle: r.raw(r.remaining).slice() };
+      return { type, bundle: r.copy(r.remaining) };
     case "propose":
       return {
         type,
         regency: r.u53(),
         cid: r.u53(),
         value: r.bytes(MAX_VALUE_SIZE_BYTES).slice(),
-        authorityHash: digest(),
-        signature: signature(),
+        authorityHash: r.copy(DIGEST_SIZE_BYTES),
+        signature: r.copy(SIGNATURE_SIZE_BYTES),
       };
     case "write":
-      return { type, regency: r.u53(), cid: r.u53(), digest: digest(), signature: signature() };
+      return {
+        type,
+        regency: r.u53(),
+        cid: r.u53(),
+        digest: r.copy(DIGEST_SIZE_BYTES),
+        signature: r.copy(SIGNATURE_SIZE_BYTES),
+      };
     case "accept":
       return {
         type,
         regency: r.u53(),
         cid: r.u53(),
-        digest: digest(),
+        digest: r.copy(DIGEST_SIZE_BYTES),
         executedCid: r.u53(),
-        executionHash: digest(),
-        signature: signature(),
+        executionHash: r.copy(DIGEST_SIZE_BYTES),
+        signature: r.copy(SIGNATURE_SIZE_BYTES),
       };
     case "stop":
-      return { type, regency: r.u53(), signature: signature() };
+      return { type, regency: r.u53(), signature: r.copy(SIGNATURE_SIZE_BYTES) };
     case "stopData":
-      return { type, body: r.bytes().slice(), signature: signature() };
+      return { type, body: r.bytes().slice(), signature: r.copy(SIGNATURE_SIZE_BYTES) };
     case "sync":
       return {
         type,
@@ -440,9 +444,9 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
           collects: r.list(MAX_MEMBERS, () => ({
             member: r.u8(),
             body: r.bytes().slice(),
-            signature: signature(),
+            signature: r.copy(SIGNATURE_SIZE_BYTES),
           })),
-          signature: signature(),
+          signature: r.copy(SIGNATURE_SIZE_BYTES),
         },
       };
     case "authority":
@@ -452,9 +456,9 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
     case "heartbeat":
       return { type, regency: r.u53(), decided: r.u53() };
     case "bundleRequest":
-      return { type, digests: r.list(MAX_BUNDLES_ASKED, digest) };
+      return { type, digests: r.list(MAX_BUNDLES_ASKED, () => r.copy(DIGEST_SIZE_BYTES)) };
     case "valueRequest":
-      return { type, cid: r.u53(), digest: digest() };
+      return { type, cid: r.u53(), digest: r.copy(DIGEST_SIZE_BYTES) };
     case "value":
       return { type, cid: r.u53(), value: r.bytes(MAX_VALUE_SIZE_BYTES).slice() };
     case "acceptRequest":
@@ -462,7 +466,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
     case "decisionsRequest":
       return { type, from: r.u53() };
     case "decisionClaim":
-      return { type, cid: r.u53(), regency: r.u53(), digest: digest() };
+      return { type, cid: r.u53(), regency: r.u53(), digest: r.copy(DIGEST_SIZE_BYTES) };
     case "decisions":
       return {
         type,
@@ -474,7 +478,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
         certificate: readCertificate(r),
       };
     case "checkpoint":
-      return { type, cid: r.u53(), root: digest(), signature: signature() };
+      return { type, cid: r.u53(), root: r.copy(DIGEST_SIZE_BYTES), signature: r.copy(SIGNATURE_SIZE_BYTES) };
     case "checkpointCertificate":
       return { type, certificate: readCheckpointCertificate(r), decision: readCertificate(r) };
     case "fence":

@@ -38,9 +38,9 @@ export function decodeAppliedPosition(bytes: Uint8Array): AppliedPosition {
   const r = new Reader(bytes);
   const position = {
     cid: r.u53(),
-    digest: r.raw(DIGEST_SIZE_BYTES).slice(),
+    digest: r.copy(DIGEST_SIZE_BYTES),
     timestampMs: r.u53(),
-    executionHash: r.raw(DIGEST_SIZE_BYTES).slice(),
+    executionHash: r.copy(DIGEST_SIZE_BYTES),
     table: r.bytes().slice(),
   };
   r.end();
@@ -227,7 +227,7 @@ function restoreClaims(core: Core, content: LogContent): void {
     core.instance.accepted = { regency, digest, digestKey, writes, sequence: 0, durable: true };
     const body = content.bodies.get(`${cid}:${digestKey}`);
     if (body === undefined) continue;
-    core.keepValue(body.value);
+    core.keepEncodedValue(body.value);
     core.instance.bodyLogged = digestKey;
     for (const encoded of body.bundles) {
       core.keepBundle(decodeBundle(core.hasher, core.membership.digest, encoded));

@@ -101,7 +101,7 @@ test("moreWork asks for another work, and ticks come without inputs", async () =
   let ticks = 0;
   const { loop, events } = loopAround((input, out) => {
     if (input.type === "tick") ticks++;
-    if (input.type === "work" && left-- > 0) out.push({ type: "moreWork" });
+    if (input.type === "work" && left-- > 0) out.push({ type: "moreWork", when: "later" });
   });
   loop.start();
   loop.input({ type: "submit", id: 1, operation: { type: "noop" } });

@@ -1,7 +1,7 @@
 /**
  * The loop between the pure replica and the world: takes inputs one at a time, carries out what comes out, in
- * order, and gives the replica one `work` at the end of each turn of the event loop in which something
- * happened, so that all operations that arrived in one turn travel in one bundle.
+ * order, and gives the replica one `work` at the end of each turn of the event loop in which operations
+ * arrived, so that all of one turn travel in one bundle.
  */
 import type { MemberIndex, Now, ReplicaInput, ReplicaOutput, TraceEvent } from "../replica/contract.ts";
 import type { BackendErrorCode, OperationResult } from "../store/types.ts";
@@ -71,10 +71,18 @@ export class HostLoop {
   #out: ReplicaOutput[] = [];
   #stepping = false;
   #workScheduled = false;
+  #workIsNext = false;
   #running = false;
   #timer: NodeJS.Timeout | undefined;
   #lastTickMs = 0;
-  readonly #work = () => this.#runWork();
+  readonly #work = () => {
+    this.#workScheduled = false;
+    this.#runWork();
+  };
+  readonly #nextWork = () => {
+    this.#workIsNext = false;
+    this.#runWork();
+  };
   readonly #durable = (sequence: number) => this.input({ type: "durable", sequence });
 
   constructor(options: HostLoopOptions) {
@@ -116,7 +124,6 @@ export class HostLoop {
   }
 
   #runWork(): void {
-    this.#workScheduled = false;
     if (this.#running) this.#step(WORK);
   }
 
@@ -164,7 +171,13 @@ export class HostLoop {
           this.#log.truncate(output.before);
           break;
         case "moreWork":
-          if (!this.#workScheduled) this.#scheduleWork();
+          if (output.when === "later") {
+            if (!this.#workScheduled) this.#scheduleWork();
+          } else if (!this.#workIsNext) {
+            this.#workIsNext = true;
+            // Behind the messages of this step, which leave in the same way.
+            process.nextTick(this.#nextWork);
+          }
           break;
         default:
           this.#tell(output);

@@ -58,8 +58,11 @@ export type ReplicaOutput =
   /** The store's revision grew (or changed by transfer): watchers may read on. */
   | { readonly type: "revision"; readonly revision: number }
   | { readonly type: "trace"; readonly event: TraceEvent }
-  /** Ask for `work` again soon. */
-  | { readonly type: "moreWork" };
+  /**
+   * Ask for `work` again: `now`, before anything else arrives, because clients or other members wait for what
+   * is left to do; or when all that has arrived is handled.
+   */
+  | { readonly type: "moreWork"; readonly when: "now" | "later" };
 
 /** What happened inside, one event a line; hosts log, count or check them. */
 export type TraceEvent =

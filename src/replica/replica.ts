@@ -208,7 +208,7 @@ export class Replica {
     }
     this.#consensus.settle();
     if (this.#consensus.hasWorkAhead || (this.#decided.length > 0 && input.type !== "work")) {
-      this.#out.push({ type: "moreWork" });
+      this.#out.push({ type: "moreWork", when: "now" });
     }
   }
 
@@ -241,7 +241,7 @@ export class Replica {
     // Decisions made here lead to proposals first: the others work on them while this member executes.
     this.#consensus.settle();
     this.#executeDecided();
-    if (this.#checkpoints.work() || this.#decided.length > 0) this.#out.push({ type: "moreWork" });
+    if (this.#checkpoints.work() || this.#decided.length > 0) this.#out.push({ type: "moreWork", when: "later" });
   }
 
   #trace(event: Extract<ReplicaOutput, { type: "trace" }>["event"]): void {
@@ -363,7 +363,7 @@ export class Replica {
         this.#nextInternalId -= 1;
         this.#orderedFences.set(this.#nextInternalId, ids);
         this.#enqueue(this.#nextInternalId, { type: "noop" });
-        this.#out.push({ type: "moreWork" });
+        this.#out.push({ type: "moreWork", when: "later" });
       },
       suspect: (member) => core.misbehaviour(member, "named an instance that did not come"),
     });
@@ -539,7 +539,7 @@ export class Replica {
     const stored = this.store.getMeta(POSITION_NAME);
     if (stored === undefined || this.#diverged || this.#decided.length > 0 || this.#stateSync.active) return;
     this.#checkpoints.captureOutOfTurn(this.#lastExecuted, stored);
-    this.#out.push({ type: "moreWork" });
+    this.#out.push({ type: "moreWork", when: "later" });
   }
 
   /** Decided instances behind a state that was installed, to be executed on it. */

@@ -110,7 +110,6 @@ export class Log {
   #bufferedBytes = 0;
   #waiters: Waiter[] = [];
   #writing = false;
-  #flushScheduled = false;
   #buffer = Buffer.allocUnsafeSlow(64 * 1024);
 
   #keptFrom: number;
@@ -182,17 +181,12 @@ export class Log {
 
   /**
    * Makes all that was appended so far durable, then calls `onDurable` with the last durable sequence. Calls
-   * of one turn, and those that arrive while a write is under way, share one write. Never called after a failure.
+   * that arrive while a write is under way share the next one. Never called after a failure.
    */
   sync(onDurable: (sequence: number) => void): void {
     this.#assertUsable();
     this.#waiters.push({ through: this.#nextSequence - 1, onDurable });
-    if (this.#flushScheduled) return;
-    this.#flushScheduled = true;
-    queueMicrotask(() => {
-      this.#flushScheduled = false;
-      this.#flush();
-    });
+    this.#flush();
   }
 
   /** Records below `sequence` are not needed any more: segments that hold only such ones go, in a while. */
