@@ -34,10 +34,7 @@ export interface DemoProcessOptions {
  * A young generation of at most 16 MiB: with V8's 64 MiB a member takes some 50 MiB more memory,
  * and most of what a request leaves behind dies at once either way.
  */
-const MEMBER_NODE_FLAGS: readonly string[] = [
-  "--max-semi-space-size=8",
-  ...(process.env.KX ? process.env.KX.split(" ") : []),
-];
+const MEMBER_NODE_FLAGS: readonly string[] = ["--max-semi-space-size=8"];
 
 /** Starts a master's process and knows what became of it. */
 export class DemoProcess {
