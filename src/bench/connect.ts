@@ -16,6 +16,8 @@ export interface TlsFiles {
 }
 
 const connectTimeoutMs = 5000;
+/** All plain connections read into the same bytes: what a read brings is taken before the next one. */
+const readBuffer = Buffer.allocUnsafeSlow(2 ** 18);
 
 /** Connects to a URL such as http://127.0.0.1:2379; with `tls` given the URL's scheme must be https. */
 export async function connectTo(url: string, tls: TlsFiles | undefined): Promise<Http2Connection> {
@@ -23,18 +25,39 @@ export async function connectTo(url: string, tls: TlsFiles | undefined): Promise
   if ((protocol === "https:") !== (tls !== undefined))
     throw new Error(`${url}: client certificates are given exactly for https`);
   const options = { host: hostname, port: Number(port), noDelay: true };
-  const socket =
-    tls === undefined
-      ? connectPlain(options)
-      : connectTls({
-          ...options,
-          ca: readFileSync(tls.cacert),
-          cert: readFileSync(tls.cert),
-          key: readFileSync(tls.key),
-          ALPNProtocols: ["h2"],
-        });
-  await opened(socket, tls === undefined ? "connect" : "secureConnect", url);
-  return new Http2Connection(socket);
+  if (tls === undefined) return connectPlainly(options, url);
+  const socket = connectTls({
+    ...options,
+    ca: readFileSync(tls.cacert),
+    cert: readFileSync(tls.cert),
+    key: readFileSync(tls.key),
+    ALPNProtocols: ["h2"],
+  });
+  await opened(socket, "secureConnect", url);
+  const connection = new Http2Connection(socket);
+  socket.on("data", (chunk: Buffer) => connection.receive(chunk));
+  return connection;
+}
+
+/** Without an allocation for each read, which would keep the collector busy all the time. */
+async function connectPlainly(
+  options: { readonly host: string; readonly port: number; readonly noDelay: boolean },
+  url: string,
+): Promise<Http2Connection> {
+  let connection: Http2Connection | undefined;
+  const socket = connectPlain({
+    ...options,
+    onread: {
+      buffer: readBuffer,
+      callback: (size) => {
+        connection?.receive(readBuffer.subarray(0, size));
+        return true;
+      },
+    },
+  });
+  await opened(socket, "connect", url);
+  connection = new Http2Connection(socket);
+  return connection;
 }
 
 function opened(socket: Duplex, event: string, url: string): Promise<void> {

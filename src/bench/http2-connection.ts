@@ -52,13 +52,14 @@ const firstStreamsMax = 100;
 const frameBytesMax = 2 ** 14;
 const messageBytesMax = 64 * 2 ** 20;
 const cachedHeaderBlocksMax = 1000;
+const nothing = Buffer.alloc(0);
 
 const connectionLost = (reason: string): CallStatus => ({ code: 14, text: `connection lost: ${reason}` });
 
 class Stream {
   readonly listener: StreamListener;
   /** Bytes of a message that came in more than one piece. */
-  partial: Buffer = Buffer.alloc(0);
+  partial: Buffer = nothing;
   partialLength = 0;
   receivedBytes = 0;
   httpStatus = "";
@@ -82,7 +83,7 @@ export class Http2Connection {
   private outgoing: Buffer = Buffer.allocUnsafe(65_536);
   private outgoingLength = 0;
   private flushScheduled = false;
-  private incoming: Buffer = Buffer.alloc(0);
+  private incoming: Buffer = nothing;
   private headerBlock: Buffer[] = [];
   private headerFlags = 0;
   private sendWindowBytes = defaultWindowBytes;
@@ -96,7 +97,6 @@ export class Http2Connection {
   constructor(socket: Duplex) {
     this.socket = socket;
     this.writePreface();
-    socket.on("data", (chunk: Buffer) => this.receive(chunk));
     socket.on("error", (error: Error) => this.fail(error.message));
     socket.on("close", () => this.fail("closed by the server"));
     if ("setNoDelay" in socket) (socket as Socket).setNoDelay(true);
@@ -227,7 +227,8 @@ export class Http2Connection {
     this.writeFrame(FrameType.windowUpdate, 0, id, payload);
   }
 
-  private receive(chunk: Buffer): void {
+  /** Takes what the socket received; the bytes may be overwritten afterwards. */
+  receive(chunk: Buffer): void {
     const data = this.incoming.length === 0 ? chunk : Buffer.concat([this.incoming, chunk]);
     let offset = 0;
     try {
@@ -244,7 +245,7 @@ export class Http2Connection {
       this.fail(error instanceof Error ? error.message : String(error));
       return;
     }
-    this.incoming = offset === data.length ? Buffer.alloc(0) : data.subarray(offset);
+    this.incoming = offset === data.length ? nothing : Buffer.from(data.subarray(offset));
     if (this.waiting.length > 0) this.sendWaiting();
   }
 
@@ -317,7 +318,7 @@ export class Http2Connection {
     if (needed > messageBytesMax) throw new Error(`message of ${needed} bytes is too large`);
     if (stream.partialLength < needed) return;
     const whole = stream.partial.subarray(0, stream.partialLength);
-    stream.partial = Buffer.alloc(0);
+    stream.partial = nothing;
     stream.partialLength = 0;
     this.handleMessages(stream, whole, 0, whole.length);
   }
