@@ -23,14 +23,16 @@ export interface AppliedPosition {
   readonly executionHash: Uint8Array;
 }
 
+const scratch = new Writer(512);
+
 export function encodeAppliedPosition(position: AppliedPosition): Uint8Array {
-  return new Writer(512)
+  return scratch
     .u53(position.cid)
     .raw(position.digest)
     .u53(position.timestampMs)
     .raw(position.executionHash)
     .bytes(position.table)
-    .finish();
+    .finishShared();
 }
 
 /** Throws DecodeError. */

@@ -42,6 +42,7 @@ const POSITION_NAME = "replica/position";
 /** Answers nobody: the empty operation of an internal fence. */
 const INTERNAL_ID = -1;
 const NO_HASH = new Uint8Array(32);
+const scratch = new Writer(512);
 
 export interface ReplicaConfig {
   readonly membership: Membership;
@@ -413,9 +414,8 @@ export class Replica {
   // ---- execution
 
   #onDecided(entry: DecidedEntry): void {
-    const w = new Writer(64);
-    this.#core.table.write(w);
-    this.#decided.push({ entry, table: w.finish() });
+    this.#core.table.write(scratch);
+    this.#decided.push({ entry, table: scratch.finishShared() });
   }
 
   #timeIsDue(wallMs: number): boolean {
@@ -454,10 +454,9 @@ export class Replica {
       executionHash: this.#executionHash,
     };
     const due = this.#checkpoints.count(sizeBytes);
-    const encoded = encodeAppliedPosition(position);
-    const w = new Writer(encoded.length + 32).bytes(encoded);
-    this.#checkpoints.writeCounters(w);
-    const stored = w.finish();
+    scratch.bytes(encodeAppliedPosition(position));
+    this.#checkpoints.writeCounters(scratch);
+    const stored = scratch.finishShared();
     store.setMeta(POSITION_NAME, stored);
     store.endBatch();
     if (due) this.#checkpoints.capture(entry.cid, stored);
