@@ -147,15 +147,9 @@ export function askDecisions(core: Core): void {
   }
 }
 
-/** Shows a member that is too far behind for the log the newest checkpoint that it can take over from here. */
+/** Shows a member that is too far behind for the log the checkpoint that it can take over from here. */
 export function offerCheckpoint(core: Core, to: number): void {
-  const { checkpoint, checkpointDecision, offered } = core;
-  if (offered !== undefined && offered.certificate.cid > (checkpoint?.cid ?? 0)) {
-    core.send(to, { type: "checkpointCertificate", ...offered });
-  } else if (checkpoint !== undefined && checkpointDecision !== undefined) {
-    const decision = checkpointDecision;
-    core.send(to, { type: "checkpointCertificate", certificate: checkpoint, decision });
-  }
+  if (core.offered !== undefined) core.send(to, { type: "checkpointCertificate", ...core.offered });
 }
 
 export function onDecisionsRequest(core: Core, from: number, first: number): void {

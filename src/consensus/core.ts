@@ -17,6 +17,7 @@ import type { Membership } from "./membership.ts";
 import {
   type AcceptClaim,
   type AuthorityCertificate,
+  type CertifiedCheckpoint,
   type CheckpointCertificate,
   type Collect,
   type DecisionCertificate,
@@ -166,10 +167,8 @@ export class Core {
   // Checkpoints.
   checkpoint: CheckpointCertificate | undefined;
   checkpointDecision: DecisionCertificate | undefined;
-  /** Newest checkpoint that this member can hand out: signed by more than f, perhaps not by a quorum yet. */
-  offered:
-    | { readonly certificate: CheckpointCertificate; readonly decision: DecisionCertificate }
-    | undefined;
+  /** The one whose state this member can hand out: the same, or an older one where a crash took the newest. */
+  offered: CertifiedCheckpoint | undefined;
 
   /** Own bundles until they are decided, by seq. */
   readonly outbox = new Map<number, { readonly message: Uint8Array; sentAtMs: number; waitMs: number }>();

@@ -56,6 +56,12 @@ export interface CheckpointCertificate {
   readonly signatures: readonly MemberSignature[];
 }
 
+/** What a member may start from: a checkpoint, and the decision of its instance. */
+export interface CertifiedCheckpoint {
+  readonly certificate: CheckpointCertificate;
+  readonly decision: DecisionCertificate;
+}
+
 /** "I accepted `digest` in ballot (cid, regency)", worth something only with f+1 valid WRITE signatures. */
 export interface AcceptClaim {
   readonly cid: number;

@@ -10,7 +10,7 @@ import type { Core } from "./core.ts";
 import type { DecidedEntry } from "./decision-history.ts";
 import { setRegency } from "./leader-change.ts";
 import { decodeLogEntry, type InstanceBody, type LogEntry } from "./log-records.ts";
-import { type AcceptSignature, encodeMessage } from "./messages.ts";
+import { type AcceptSignature, type CertifiedCheckpoint, encodeMessage } from "./messages.ts";
 import { decodeValue } from "./value.ts";
 
 /** How far the executed state goes, as it is kept beside it, in the same unit. */
@@ -77,13 +77,27 @@ export interface Recovered {
   readonly state: "clean" | "uncertain" | "fresh" | "lost";
 }
 
-/** Brings the core to where it was. Decisions above `applied` are handed to the application again. */
-export function recover(core: Core, log: Recovered, applied: AppliedPosition | undefined): void {
+/**
+ * Brings the core to where it was. Decisions above `applied` are handed to the application again. `kept` is the
+ * checkpoint whose state this member can hand out: older than the log's where a crash has taken the newest, and
+ * newer where the log lost its end.
+ */
+export function recover(
+  core: Core,
+  log: Recovered,
+  applied: AppliedPosition | undefined,
+  kept: CertifiedCheckpoint | undefined,
+): void {
   const content = readLog(core, log);
   core.nextSequence = log.nextSequence;
   core.durableSequence = log.nextSequence - 1;
   core.checkpoint = content.state?.checkpoint;
   core.checkpointDecision = content.state?.decision;
+  core.offered = kept;
+  if (kept !== undefined && kept.certificate.cid > (core.checkpoint?.cid ?? 0)) {
+    core.checkpoint = kept.certificate;
+    core.checkpointDecision = kept.decision;
+  }
   if (applied !== undefined) {
     core.lastDecided = applied.cid;
     core.lastDigest = applied.digest;

@@ -3,9 +3,16 @@
  * roots makes the checkpoint stable and lets the log be cut.
  */
 import { equalBytes, toByteString } from "../base/bytes.ts";
-import type { Reader, Writer } from "../base/codec.ts";
+import { DecodeError, type Reader, type Writer } from "../base/codec.ts";
 import type { Core } from "../consensus/core.ts";
-import type { CheckpointCertificate, MemberSignature, Message } from "../consensus/messages.ts";
+import {
+  type CertifiedCheckpoint,
+  type CheckpointCertificate,
+  decodeMessage,
+  encodeMessage,
+  type MemberSignature,
+  type Message,
+} from "../consensus/messages.ts";
 import { checkpointStatement } from "../consensus/statements.ts";
 import type { Store } from "../store/store.ts";
 
@@ -28,13 +35,18 @@ export interface CheckpointHost {
   trace(cid: number, root: Uint8Array, stable: boolean): void;
   /** Records below this sequence are not needed any more. */
   truncate(before: number): void;
+  /** `work` has something to do again. */
+  workAhead(): void;
+}
+
+/** A checkpoint's certificates as they are kept beside its state. */
+export function encodeCertified(checkpoint: CertifiedCheckpoint): Uint8Array {
+  return encodeMessage({ type: "checkpointCertificate", ...checkpoint });
 }
 
 export class Checkpoints {
   readonly #host: CheckpointHost;
   readonly #signed: Signed[][];
-  /** Own roots by instance. */
-  readonly #roots = new Map<number, Uint8Array>();
   #computing = 0;
   #sinceInstances = 0;
   #sinceBytes = 0;
@@ -79,31 +91,38 @@ export class Checkpoints {
 
   /** Fixes the state as of now; the root is computed in slices by `work`. */
   capture(cid: number, extra: Uint8Array): void {
-    const { store } = this.#host;
     // One at a time: the one before is finished first, however long that takes.
-    while (this.#computing !== 0) this.work();
-    store.captureCheckpoint(cid, extra);
+    this.#host.store.captureCheckpoint(cid, extra);
+    this.#announce();
     this.#computing = cid;
   }
 
-  /** Fixes the state between two checkpoints that are due; the counters go on. */
-  captureOutOfTurn(cid: number, extra: Uint8Array): void {
-    if (this.#computing === 0 && this.#host.store.checkpoint()?.cid !== cid) this.capture(cid, extra);
+  /** One slice of digest work, or of removing what compactions left. Returns whether there is more. */
+  work(): boolean {
+    this.#host.store.work(WORK_BUDGET_RECORDS);
+    this.#announce();
+    return this.#host.store.hasWork;
   }
 
-  /** One slice of digest work. Returns whether there is more. */
-  work(): boolean {
-    if (this.#computing === 0) return false;
-    if (this.#host.store.work(WORK_BUDGET_RECORDS)) return true;
-    const finished = this.#host.store.checkpoint();
-    const cid = this.#computing;
+  /** Signs the own root once it is known. */
+  #announce(): void {
+    if (this.#computing === 0) return;
+    const { core, store } = this.#host;
+    const computed = store.computedCheckpoint(this.#computing);
+    if (computed === undefined) return;
     this.#computing = 0;
-    if (finished === undefined || finished.cid !== cid) return false;
-    this.#roots.set(cid, finished.root);
-    if (this.#roots.size > KEPT_PER_MEMBER) this.#roots.delete(Math.min(...this.#roots.keys()));
-    this.#host.trace(cid, finished.root, false);
-    this.#sign(cid, finished.root);
-    return false;
+    const { cid, root } = computed;
+    this.#host.trace(cid, root, false);
+    if (core.checkpoint?.cid === cid) this.#executedAgain(root, core.checkpoint);
+    this.#sign(cid, root);
+  }
+
+  /** The log has kept the certificate of this checkpoint over a crash, and the engine has lost the state. */
+  #executedAgain(root: Uint8Array, certificate: CheckpointCertificate): void {
+    const { core } = this.#host;
+    const decision = core.checkpointDecision;
+    if (!equalBytes(root, certificate.root)) this.#host.diverged(certificate.cid);
+    else if (decision !== undefined) this.#keep({ certificate, decision });
   }
 
   #sign(cid: number, root: Uint8Array): void {
@@ -147,30 +166,16 @@ export class Checkpoints {
       if (same === undefined) byRoot.set(key, [vote]);
       else same.push(vote);
       const signatures = byRoot.get(key)!;
-      if (signatures.length > core.membership.f) this.#offer({ cid, root: signed.root, signatures });
       if (signatures.length >= core.membership.quorum) this.#stable({ cid, root: signed.root, signatures });
     }
   }
 
-  /**
-   * More than f members have this root, and this one can hand the state out. When f members are gone and
-   * another one needs a state, no newer checkpoint becomes stable before it has one.
-   */
-  #offer(certificate: CheckpointCertificate): void {
-    const { core } = this.#host;
-    const own = this.#roots.get(certificate.cid);
-    if (own === undefined || !equalBytes(own, certificate.root)) return;
-    if (certificate.cid < (core.offered?.certificate.cid ?? 0)) return;
-    const decision = core.history.certify(certificate.cid);
-    if (decision !== undefined) core.offered = { certificate, decision };
-  }
-
   #stable(certificate: CheckpointCertificate): void {
     const { core } = this.#host;
-    const own = this.#roots.get(certificate.cid);
+    const own = this.#host.store.computedCheckpoint(certificate.cid);
     // Before the own root is known the certificate cannot be served; it is looked at again then.
     if (own === undefined) return;
-    if (!equalBytes(own, certificate.root)) {
+    if (!equalBytes(own.root, certificate.root)) {
       this.#host.diverged(certificate.cid);
       return;
     }
@@ -180,7 +185,36 @@ export class Checkpoints {
     const keepFrom = core.checkpoint?.cid ?? 0;
     core.checkpoint = certificate;
     core.checkpointDecision = decision;
+    this.#keep({ certificate, decision });
     this.#cut(keepFrom);
+  }
+
+  /**
+   * From now on this member hands this state out to whoever needs one, also after a restart, and not the one
+   * before. Only a stable one is kept: when f members are gone and another one needs a state, no other becomes
+   * stable before it has one.
+   */
+  #keep(checkpoint: CertifiedCheckpoint): void {
+    const { core, store } = this.#host;
+    if (!store.keepCheckpoint(checkpoint.certificate.cid, encodeCertified(checkpoint))) return;
+    core.offered = checkpoint;
+    this.#host.workAhead();
+  }
+
+  /** What was kept before this start, with its certificates. */
+  kept(): CertifiedCheckpoint | undefined {
+    const kept = this.#host.store.checkpoint();
+    if (kept === undefined) return undefined;
+    try {
+      const proof = decodeMessage(kept.proof);
+      if (proof.type !== "checkpointCertificate") return undefined;
+      const { certificate, decision } = proof;
+      if (certificate.cid !== kept.cid || decision.cid !== kept.cid) return undefined;
+      return equalBytes(certificate.root, kept.root) ? { certificate, decision } : undefined;
+    } catch (error) {
+      if (error instanceof DecodeError) return undefined;
+      throw error;
+    }
   }
 
   /** After recovery from the own log. */
@@ -191,7 +225,6 @@ export class Checkpoints {
   /** A stable checkpoint was taken over from others, with the state behind it. */
   restart(): void {
     this.#computing = 0;
-    this.#roots.clear();
     this.#previousStable = this.#host.core.checkpoint?.cid ?? 0;
   }
 

@@ -125,6 +125,7 @@ export class Replica {
       diverged: (cid) => this.#diverge(cid),
       trace: (cid, root, stable) => this.#trace({ kind: "checkpoint", cid, root, stable }),
       truncate: (before) => this.#out.push({ type: "truncate", before }),
+      workAhead: () => this.#out.push({ type: "moreWork", when: "later" }),
     });
     this.#fences = this.#makeFences();
     this.#probe = new Probe(this.#core);
@@ -134,7 +135,6 @@ export class Replica {
       lastExecuted: () => this.#lastExecuted,
       started: (cid) => this.#trace({ kind: "transfer", cid, phase: "start" }),
       failed: (cid) => this.#trace({ kind: "transfer", cid, phase: "failed" }),
-      captureNow: () => this.#captureNow(),
       putPosition: (store, stored) => store.setMeta(POSITION_NAME, stored),
       installed: (position) => this.#onStateInstalled(position),
     });
@@ -223,6 +223,7 @@ export class Replica {
     core.readyAtMs = core.monotonicMs;
     core.lastDecidedAtMs = core.monotonicMs;
     core.unlinkedAtMs.fill(core.monotonicMs + core.options.leaderTimeoutMs);
+    if (this.store.hasWork) this.#out.push({ type: "moreWork", when: "later" });
   }
 
   #tick(): void {
@@ -526,19 +527,8 @@ export class Replica {
       this.#lastExecuted = applied.cid;
       this.#executionHash = applied.executionHash;
     }
-    recover(this.#core, recovery, applied);
+    recover(this.#core, recovery, applied, this.#checkpoints.kept());
     this.#checkpoints.adopted();
-  }
-
-  /**
-   * A checkpoint out of turn, for a member that needs a state while nobody has one to hand out: after a restart
-   * of all the snapshots are gone, and without that member no instance may be decided that makes a new one.
-   */
-  #captureNow(): void {
-    const stored = this.store.getMeta(POSITION_NAME);
-    if (stored === undefined || this.#diverged || this.#decided.length > 0 || this.#stateSync.active) return;
-    this.#checkpoints.captureOutOfTurn(this.#lastExecuted, stored);
-    this.#out.push({ type: "moreWork", when: "later" });
   }
 
   /** Decided instances behind a state that was installed, to be executed on it. */

@@ -11,6 +11,7 @@ import type { CheckpointCertificate, DecisionCertificate, Message } from "../con
 import { type AppliedPosition, decodeAppliedPosition } from "../consensus/recovery.ts";
 import { StateInstaller, TransferError, type TransferRequest } from "../store/state-transfer.ts";
 import type { Store } from "../store/store.ts";
+import { encodeCertified } from "./checkpoints.ts";
 
 /** Requests under way at once. */
 const REQUESTS_MAX = 8;
@@ -20,8 +21,6 @@ const ANSWER_TIMEOUT_MS = 500;
 const PART_SIZE_BYTES = 256 << 10;
 /** A member that needs a state asks for a certificate this often. */
 const CERTIFICATE_INTERVAL_MS = 500;
-/** Without a decision for this long, the members that execute have come to the same instance. */
-const STANDSTILL_MS = 1000;
 /** A transfer without progress for this long is given up; the next certificate starts another. */
 const STALL_MS = 10_000;
 
@@ -33,8 +32,6 @@ export interface StateSyncHost {
   lastExecuted(): number;
   started(cid: number): void;
   failed(cid: number): void;
-  /** Makes a checkpoint of the present state, if that is possible and not done yet. */
-  captureNow(): void;
   /** Puts the replica's own position, as the checkpoint holds it, into the unit that switches the state over. */
   putPosition(store: Store, stored: Uint8Array): void;
   installed(position: AppliedPosition): void;
@@ -146,13 +143,8 @@ export class StateSync {
       { type: "stateReply", cid: message.cid, request: message.request, reply: reply ?? new Uint8Array(0) },
       "bulk",
     );
-    const newest = Math.max(core.checkpoint?.cid ?? 0, core.offered?.certificate.cid ?? 0);
-    if (reply !== undefined || this.active || !core.mayAnswer("checkpoint", from)) return;
-    if (newest > message.cid) offerCheckpoint(core, from);
-    // What was certified is not there any more, because this member restarted; or what came after it is not
-    // certified, and will not be while nothing is decided.
-    const stands = core.monotonicMs - core.lastDecidedAtMs > STANDSTILL_MS;
-    if (newest > 0 && message.cid <= newest && ((own?.cid ?? 0) < newest || stands)) this.#host.captureNow();
+    if (reply !== undefined || this.active || (core.offered?.certificate.cid ?? 0) <= message.cid) return;
+    if (core.mayAnswer("checkpoint", from)) offerCheckpoint(core, from);
   }
 
   #read(request: TransferRequest): Uint8Array | undefined {
@@ -263,7 +255,8 @@ export class StateSync {
 
   #finish({ certificate, decision, installer }: Transfer): void {
     const { core } = this.#host;
-    const extra = installer.finish(certificate.cid, (store) => {
+    const checkpoint = { certificate, decision };
+    const extra = installer.finish(certificate.cid, encodeCertified(checkpoint), (store) => {
       this.#host.putPosition(store, installer.extra);
     });
     const position = decodeAppliedPosition(new Reader(extra).bytes());
@@ -271,6 +264,7 @@ export class StateSync {
     this.#repairFrom = 0;
     core.checkpoint = certificate;
     core.checkpointDecision = decision;
+    core.offered = checkpoint;
     if (position.cid > core.lastDecided) {
       core.lastDecided = position.cid;
       core.lastDigest = position.digest;

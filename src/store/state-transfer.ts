@@ -18,6 +18,7 @@ import {
   decodeLeaves,
   decodeManifest,
   decodeMisc,
+  encodeManifest,
   GROUP_CHUNKS,
   GROUP_REVISIONS,
   groupHash,
@@ -66,7 +67,7 @@ export class StateInstaller {
 
   /**
    * Prepares to replace the state of `store` by the one with this certified root. Until `finish` (or until the
-   * transfer is given up) the store must execute nothing and has no checkpoint to serve.
+   * transfer is given up) the store must execute nothing.
    */
   constructor(store: Store, root: Uint8Array) {
     this.#store = store;
@@ -182,10 +183,10 @@ export class StateInstaller {
 
   /**
    * Replaces the local state, at once as far as a crash can tell, and opens it. `cid` is the instance of the
-   * checkpoint. `putMeta` may put the replica's own named values into the unit that switches over. Gives back
-   * the replica's `extra`.
+   * checkpoint, `proof` is kept with it (see Store). `putMeta` may put the replica's own named values into the
+   * unit that switches over. Gives back the replica's `extra`.
    */
-  finish(cid: number, putMeta: (store: Store) => void = () => {}): Uint8Array {
+  finish(cid: number, proof: Uint8Array, putMeta: (store: Store) => void = () => {}): Uint8Array {
     assert(
       this.isComplete && this.#misc !== undefined && this.#manifest !== undefined,
       "the transfer is complete",
@@ -193,15 +194,17 @@ export class StateInstaller {
     // What was compared must be what is replaced.
     assert(this.#target.revision() === this.#localRevision, "nothing was executed during the transfer");
     const misc = this.#misc;
+    const manifest = encodeManifest(this.#manifest);
     this.#stageRemovals();
     dropStaged(this.#engine, (chunk) => this.#staged.has(chunk));
     this.#engine.commit();
     switchOver(this.#engine, misc.leases);
-    this.#target.putState(misc);
+    const { revision } = misc;
+    this.#target.putState(misc, { cid, revision, root: this.#root, manifest, proof }, this.#leaves);
     putMeta(this.#store);
     this.#engine.commit();
     finishInstallation(this.#engine);
-    this.#target.reload(cid, misc, this.#manifest.misc, this.#leaves);
+    this.#target.reload();
     return misc.extra;
   }
 

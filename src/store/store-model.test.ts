@@ -14,6 +14,7 @@ type Step =
   | { readonly type: "read"; readonly range: RangeRequest }
   | { readonly type: "events"; readonly from: number; readonly countMax: number }
   | { readonly type: "checkpoint"; readonly budget: number }
+  | { readonly type: "keep"; readonly back: number }
   | { readonly type: "restart" };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -38,6 +39,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ type: fc.constant("checkpoint" as const), budget: fc.nat({ max: 50 }) }),
   },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant("keep" as const), back: fc.nat({ max: 2 }) }) },
   { weight: 1, arbitrary: fc.constant({ type: "restart" as const }) },
 );
 
@@ -75,6 +77,8 @@ class Pair {
     } else if (each.type === "checkpoint") {
       store.captureCheckpoint(this.#cid++, new Uint8Array(0));
       for (let i = 0; i < each.budget && store.work(1); i++);
+    } else if (each.type === "keep") {
+      store.keepCheckpoint(this.#cid - 1 - each.back, new Uint8Array(0));
     } else {
       const used = store.quotaUsedBytes;
       this.engine.flush();

@@ -128,7 +128,7 @@ test("compaction: bounds, what stays readable, deleted keys", () => {
   );
 });
 
-test("compaction removes records once its checkpoint is done, and only then", () => {
+test("compaction removes records once its checkpoint is kept, and only then", () => {
   const engine = new MemoryEngine();
   const store = newStore(engine);
   for (let i = 0; i < 10; i++) run(store, 1, op.put("a", String(i)), op.put("gone", ""), op.delete("gone"));
@@ -137,10 +137,15 @@ test("compaction removes records once its checkpoint is done, and only then", ()
   assert.equal(count(), 30);
   store.captureCheckpoint(1, new Uint8Array(0));
   while (store.work(1));
+  assert.equal(count(), 30);
+  assert.ok(store.keepCheckpoint(1, new Uint8Array(0)));
+  while (store.work(1));
   assert.equal(count(), 2, "the newest version, and the deletion at the compacted revision");
   run(store, 1, op.put("a", "last"), op.compact(store.revision));
   run(store, 1, op.compact(store.revision));
   store.captureCheckpoint(2, new Uint8Array(0));
+  while (store.work(1));
+  assert.ok(store.keepCheckpoint(2, new Uint8Array(0)));
   while (store.work(1));
   assert.equal(count(), 1);
   assert.equal(newStore(engine).range(rangeOf("a")).kvs[0]!.version, 11);

@@ -10,6 +10,13 @@ import type { Hasher } from "../base/crypto.ts";
 import { ChangeDigest } from "./change-digest.ts";
 import { type Engine, EngineCorruptError, Table } from "./engine.ts";
 import { readEvents } from "./event-reader.ts";
+import {
+  type Checkpoint,
+  type KeptCheckpoint,
+  putAllLeaves,
+  putCleanRevision,
+  putKept,
+} from "./kept-checkpoint.ts";
 import { Keyspace } from "./keyspace.ts";
 import { LeaseBook } from "./lease-book.ts";
 import { decodeOperation } from "./operation.ts";
@@ -17,7 +24,7 @@ import { readRange } from "./range.ts";
 import type { StoredRecord } from "./record.ts";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./request-checks.ts";
 import { finishInstallation, metaKey } from "./staging.ts";
-import { type Checkpoint, StateDigest } from "./state-digest.ts";
+import { StateDigest } from "./state-digest.ts";
 import { encodeMisc, type Leaf, type StateMisc } from "./state-tree.ts";
 import {
   applyDeleteRange,
@@ -379,20 +386,40 @@ export class Store {
   }
 
   /**
-   * Handles about `budgetRecords` records of the checkpoint on its way (its digest, then the physical part
-   * of compactions before it), between batches. True when more is to do.
+   * Handles about `budgetRecords` records of what is to do (the digest of the checkpoint on its way, and the
+   * physical part of the compactions before the kept one), between batches. True when there is more.
    */
   work(budgetRecords: number): boolean {
     assert(!this.#inBatch, "work is done between batches");
     return this.#digest.work(budgetRecords);
   }
 
-  /** The newest checkpoint whose digest is done, or undefined. */
-  checkpoint(): Checkpoint | undefined {
-    return this.#digest.finished;
+  /** Whether `work` has something to do. */
+  get hasWork(): boolean {
+    return this.#digest.hasWork;
   }
 
-  /** For peers: the manifest of the newest finished checkpoint (see state-transfer.ts). */
+  /** A checkpoint whose digest is done: the kept one, or one of the newest few after it. */
+  computedCheckpoint(cid: number): Checkpoint | undefined {
+    return this.#digest.computed(cid);
+  }
+
+  /**
+   * Keeps this computed checkpoint for peers, instead of the one kept before and also over restarts. `proof` is
+   * what makes peers believe its root; the store does not look into it. Between batches. False when it was not
+   * computed here, or too long ago.
+   */
+  keepCheckpoint(cid: number, proof: Uint8Array): boolean {
+    assert(!this.#inBatch, "checkpoints lie between batches");
+    return this.#digest.keep(cid, proof);
+  }
+
+  /** The kept checkpoint, or undefined. */
+  checkpoint(): KeptCheckpoint | undefined {
+    return this.#digest.kept;
+  }
+
+  /** For peers: the manifest of the kept checkpoint (see state-transfer.ts). */
   manifest(): Uint8Array | undefined {
     return this.#digest.manifest();
   }
@@ -407,22 +434,22 @@ export class Store {
     return this.#digest.chunkPart(chunk, offsetBytes, sizeMaxBytes);
   }
 
-  /** For StateInstaller alone. A checkpoint on its way is given up: it would change records meanwhile. */
+  /** For StateInstaller alone. Until the transfer is done or given up, work rests: it would remove records. */
   installTarget(): InstallTarget {
     assert(!this.#inBatch, "a state is replaced between batches");
-    this.#digest.reset();
+    this.#digest.pause();
     return {
       engine: this.#engine,
       hasher: this.#hasher,
       revision: () => this.revision,
       leafNow: (chunk) => this.#digest.leafNow(chunk),
-      putState: (misc) => {
+      putState: (misc, checkpoint, leaves) => {
         this.setMeta(STATE_NAME, encodeStateRow(misc.revision, misc.compactRevision, misc.timeMs));
+        putAllLeaves(this.#engine, leaves);
+        putKept(this.#engine, this.#hasher, checkpoint);
+        putCleanRevision(this.#engine, this.#hasher, misc.compactRevision);
       },
-      reload: (cid, misc, miscBytes, leaves) => {
-        this.#load();
-        this.#digest.adopt(cid, misc.revision, miscBytes, leaves);
-      },
+      reload: () => this.#load(),
     };
   }
 
@@ -445,7 +472,6 @@ export class Store {
 
   #load(): void {
     this.#leases.clear();
-    this.#digest.reset();
     this.#timeMs = 0;
     this.#stateChanged = false;
     let revision = 1;
@@ -470,6 +496,7 @@ export class Store {
       throw new EngineCorruptError(`the store's own rows are damaged (${error.message}); repair from peers`);
     }
     this.#space.load(revision, compactRevision);
+    this.#digest.load();
   }
 }
 
@@ -479,10 +506,10 @@ export interface InstallTarget {
   readonly hasher: Hasher;
   revision(): number;
   leafNow(chunk: number): Leaf | undefined;
-  /** Puts the store's own row for the state that is installed. */
-  putState(misc: StateMisc): void;
+  /** Puts the store's own rows for the state that is installed, which is the kept checkpoint from then on. */
+  putState(misc: StateMisc, checkpoint: KeptCheckpoint, leaves: readonly Leaf[]): void;
   /** Opens the installed state. */
-  reload(cid: number, misc: StateMisc, miscBytes: Uint8Array, leaves: readonly Leaf[]): void;
+  reload(): void;
 }
 
 function encodeStateRow(revision: number, compactRevision: number, timeMs: number): Uint8Array {
