@@ -46,7 +46,7 @@ test("a member that fell back behind its log answers fences with what the log kn
   for (const accepted of replies) assert.ok(accepted >= before, `accepted ${accepted}, before ${before}`);
 });
 
-test("a state that nobody kept over a restart is made again for who needs it", () => {
+test("the state of the last stable checkpoint is handed out after a restart of all", () => {
   const cluster = new TestCluster(4, { checkpointInstances: 4 });
   cluster.run(50);
   cluster.kill(3);
@@ -65,4 +65,56 @@ test("a state that nobody kept over a restart is made again for who needs it", (
   const id = cluster.submit(3, put("after", "1"));
   cluster.run(5_000);
   assert.equal((cluster.results.get(id) as { type: string } | undefined)?.type, "put");
+});
+
+test("two members that stand one instance apart, without a certificate, hand out the state they have in common", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 4 });
+  cluster.run(50);
+  cluster.kill(3);
+  writes(cluster, 0, 41);
+  const common = cluster.nodes[1]!.replica.lastExecuted;
+  assert.ok(common % 4 !== 0 && common % 4 !== 3, `no checkpoint at ${common} or behind it`);
+  cluster.drop = (_, to, bytes) => to === 1 && decodeMessage(bytes).type === "accept";
+  cluster.submit(0, put("ahead", "1"));
+  cluster.run(20);
+  assert.equal(cluster.nodes[0]!.replica.lastExecuted, common + 1);
+  assert.equal(cluster.nodes[1]!.replica.lastExecuted, common);
+  // The decision's record is not synced; what was executed is in the engine.
+  for (const member of [0, 1, 2]) cluster.crash(member);
+  cluster.drop = () => false;
+  for (const member of [0, 1, 3]) cluster.start(member);
+  cluster.run(10_000);
+  for (const member of [0, 1, 3]) {
+    assert.ok(cluster.nodes[member]!.replica.lastExecuted > common, `member ${member}`);
+  }
+  const id = cluster.submit(3, put("after", "1"));
+  cluster.run(5_000);
+  assert.equal((cluster.results.get(id) as { type: string } | undefined)?.type, "put");
+});
+
+test("a kept checkpoint is offered only with the certificates that belong to it", () => {
+  for (const damage of ["none", "empty", "shortened", "another's"] as const) {
+    const cluster = new TestCluster(4, { checkpointInstances: 4 });
+    cluster.run(50);
+    cluster.kill(3);
+    writes(cluster, 0, 40);
+    const { store } = cluster.nodes[0]!.replica;
+    const { proof } = store.checkpoint()!;
+    for (const member of [0, 1, 2]) cluster.kill(member);
+    if (damage !== "none") {
+      store.captureCheckpoint(1000, new Uint8Array(0));
+      while (store.work(1000));
+      const wrong = { empty: new Uint8Array(0), shortened: proof.subarray(0, -1), "another's": proof };
+      assert.ok(store.keepCheckpoint(1000, wrong[damage]));
+    }
+    let offers = 0;
+    cluster.observe = (member, output) => {
+      if (member !== 0 || output.type !== "send") return;
+      if (decodeMessage(output.bytes).type === "checkpointCertificate") offers++;
+    };
+    for (const member of [0, 3]) cluster.start(member);
+    cluster.send(3, 0, { type: "decisionsRequest", from: 1 });
+    cluster.run(50);
+    assert.equal(offers > 0, damage === "none", `${damage}: ${offers} offers`);
+  }
 });
