@@ -118,3 +118,18 @@ test("a kept checkpoint is offered only with the certificates that belong to it"
     assert.equal(offers > 0, damage === "none", `${damage}: ${offers} offers`);
   }
 });
+
+test("a checkpoint whose state a crash has lost is kept again once it was executed again", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 4 });
+  cluster.run(50);
+  writes(cluster, 0, 5);
+  const node = cluster.nodes[3]!;
+  const before = node.replica.store.checkpoint()!;
+  assert.ok(before.cid >= 4 && node.log[0]!.sequence === 1, "the first one: nothing is cut");
+  for (let member = 0; member < 4; member++) cluster.kill(member);
+  node.engine = new MemoryEngine();
+  cluster.start(3);
+  cluster.run(20);
+  assert.deepEqual(node.replica.store.checkpoint()?.root, before.root);
+  assert.equal(node.replica.store.checkpoint()?.cid, before.cid);
+});

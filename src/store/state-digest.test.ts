@@ -7,6 +7,8 @@ import { Prng } from "../base/prng.ts";
 import { MemoryEngine } from "../storage/memory-engine.ts";
 import { type Engine, EngineCorruptError, Table } from "./engine.ts";
 import { encodeOperation } from "./operation.ts";
+import { COMPUTED_MAX } from "./state-digest.ts";
+import { StateInstaller } from "./state-transfer.ts";
 import { decodeLeaves, decodeManifest, leafHash, rootHash } from "./state-tree.ts";
 import { Store } from "./store.ts";
 import { operation } from "./test-arbitraries.test.ts";
@@ -78,7 +80,7 @@ class Shaken {
   #store = open(this.#engine, 200);
   #next = 0;
   #timeMs = 0;
-  /** Kept checkpoints by the number of units that were committed before. */
+  /** Instances of the checkpoints that were captured, and not lost since. */
   #captured: number[] = [];
 
   constructor(batches: readonly Batch[], roots: ReadonlyMap<number, string>) {
@@ -186,6 +188,10 @@ function grow(store: Store, seed: number, batches: number): void {
   }
 }
 
+function recordsOf(engine: Engine) {
+  return engine.range(Table.record, Uint8Array.of(0), new Uint8Array(13).fill(255), 1e6);
+}
+
 test("a restart in the middle of a removal ends with the same engine", () => {
   let unfinished = 0;
   for (let seed = 0; seed < 40; seed++) {
@@ -196,19 +202,108 @@ test("a restart in the middle of a removal ends with the same engine", () => {
     assert.ok(store.keepCheckpoint(90, proofOf(90)));
     engine.flush();
     while (store.work(1));
-    const rows = (of: Engine) => of.range(Table.record, Uint8Array.of(0), new Uint8Array(13).fill(255), 1e6);
-    const clean = rows(engine).length;
+    const clean = recordsOf(engine).length;
     engine.flush(new Prng(seed).below(engine.unflushedUnits + 1));
     const found = engine.crash();
-    if (rows(found).length > clean) unfinished++;
+    if (recordsOf(found).length > clean) unfinished++;
     const again = open(found);
     assert.equal(again.checkpoint()!.cid, 90);
     while (again.work(3));
-    assert.equal(rows(found).length, clean);
+    assert.equal(recordsOf(found).length, clean);
     assert.equal(readKept(again), 0);
     assert.equal(open(found).hasWork, false, "done once and for all");
   }
   assert.ok(unfinished > 0 && unfinished < 40, `${unfinished} unfinished`);
+});
+
+test("of many computed checkpoints the newest can be kept, whatever became of the others", () => {
+  const engines = [new MemoryEngine(), new MemoryEngine()];
+  const [patient, busy] = engines.map((engine) => open(engine)) as [Store, Store];
+  const last = 2 * COMPUTED_MAX;
+  for (let cid = 1; cid <= last; cid++) {
+    for (const store of [patient, busy]) {
+      const prng = new Prng(cid);
+      // Never touched again: whole chunks that only this checkpoint hashes.
+      execute(
+        store,
+        cid,
+        Array.from({ length: 130 }, (_, i) => op.put(`${cid}/${i}`, "")),
+      );
+      for (let i = 0; i < 10; i++) {
+        const puts = Array.from({ length: 20 }, () => op.put(`k${prng.below(90)}`, `${prng.below(9)}`));
+        execute(store, cid, [...puts, op.compact(Math.max(1, store.revision - 150))]);
+      }
+      store.captureCheckpoint(cid, NO_EXTRA);
+      while (store.work(100));
+    }
+    assert.ok(patient.keepCheckpoint(cid, proofOf(cid)));
+    while (patient.work(100));
+    assert.deepEqual(busy.computedCheckpoint(cid)!.root, patient.checkpoint()!.root);
+  }
+  assert.ok(!busy.keepCheckpoint(last - COMPUTED_MAX, proofOf(1)), "given up");
+  assert.ok(busy.computedCheckpoint(last - COMPUTED_MAX + 1) !== undefined);
+  assert.ok(busy.keepCheckpoint(last, proofOf(last)));
+  while (busy.work(100));
+  assert.deepEqual(busy.checkpoint(), patient.checkpoint());
+  for (const store of [patient, busy]) assert.equal(readKept(store), 0);
+  assert.deepEqual(recordsOf(engines[1]!), recordsOf(engines[0]!));
+});
+
+test("nothing leaves the engine while a state is transferred, and it goes on when that was given up", () => {
+  const engine = new MemoryEngine();
+  const store = open(engine);
+  grow(store, 4, 90);
+  while (store.work(1000));
+  assert.ok(store.keepCheckpoint(90, proofOf(90)));
+  const count = recordsOf(engine).length;
+  new StateInstaller(store, new Uint8Array(32));
+  assert.ok(!store.work(1000) && !store.hasWork);
+  assert.equal(recordsOf(engine).length, count);
+  store.captureCheckpoint(91, NO_EXTRA);
+  while (store.work(1000));
+  assert.ok(recordsOf(engine).length < count);
+  assert.equal(readKept(store), 0);
+});
+
+test("a state that is installed brings its compaction with it, also an older one", () => {
+  const [calm, fallen] = [open(new MemoryEngine()), open(new MemoryEngine())];
+  for (const store of [calm, fallen]) {
+    grow(store, 5, 20);
+    store.captureCheckpoint(21, NO_EXTRA);
+    while (store.work(1000));
+    assert.ok(store.keepCheckpoint(21, proofOf(21)));
+    while (store.work(1000));
+  }
+  const source = open(new MemoryEngine());
+  grow(source, 5, 20);
+  const compact = op.compact(fallen.revision);
+  execute(fallen, fallen.timeMs, [compact]);
+  fallen.captureCheckpoint(22, NO_EXTRA);
+  while (fallen.work(1000));
+  assert.ok(fallen.keepCheckpoint(22, proofOf(22)));
+  while (fallen.work(1000));
+  const installer = new StateInstaller(fallen, calm.checkpoint()!.root);
+  while (!installer.isComplete) {
+    for (const request of installer.requests(8)) {
+      if (request.type === "manifest") installer.addManifest(calm.manifest()!);
+      else if (request.type === "groupLeaves") {
+        installer.addGroupLeaves(request.group, calm.groupLeaves(request.group)!);
+      } else {
+        const bytes = calm.chunkPart(request.chunk, request.offsetBytes, 1e6)!;
+        installer.addChunkPart(request.chunk, request.offsetBytes, bytes);
+      }
+    }
+  }
+  installer.finish(21, proofOf(21));
+  assert.deepEqual(fallen.checkpoint(), calm.checkpoint());
+  assert.ok(!fallen.hasWork);
+  const roots = [calm, fallen].map((store) => {
+    execute(store, store.timeMs, [compact]);
+    store.captureCheckpoint(22, NO_EXTRA);
+    while (store.work(1000));
+    return store.computedCheckpoint(22)!.root;
+  });
+  assert.deepEqual(roots[1], roots[0]);
 });
 
 /** An engine that counts the records it gives out. */
@@ -302,4 +397,7 @@ test("damaged rows of the kept checkpoint are recognised, not served, and replac
     assert.equal(readKept(again), 0);
   }
   assert.ok(dropped >= 20, `${dropped} dropped`);
+  const older = new MemoryEngine();
+  for (const { key, value } of rowsOf(pristine())) older.put(Table.meta, key, value);
+  assert.equal(open(older).checkpoint(), undefined, "not of a state that is not here");
 });
