@@ -182,20 +182,23 @@ function readLog(core: Core, log: Recovered): LogContent {
 function entryOf(core: Core, content: LogContent, cid: number, digest: Uint8Array): DecidedEntry | undefined {
   const body = content.bodies.get(`${cid}:${toByteString(digest)}`);
   if (body === undefined) return undefined;
-  const decision = content.decisions.get(cid);
+  const stable = core.checkpointDecision;
+  // The checkpoint's decision was kept beside the state: the log may have lost its own record of it since.
+  const certificate = stable?.cid === cid && equalBytes(stable.digest, digest) ? stable : undefined;
+  const decision = certificate ?? content.decisions.get(cid)?.certificate;
   const accepts: (AcceptSignature | undefined)[] = new Array(core.membership.n).fill(undefined);
-  for (const accept of decision?.certificate.accepts ?? []) accepts[accept.member] = accept;
+  for (const accept of decision?.accepts ?? []) accepts[accept.member] = accept;
   const own = content.accepts.get(cid)?.findLast((accept) => equalBytes(accept.digest, digest));
   return {
     cid,
-    regency: decision?.certificate.regency ?? own?.regency ?? core.regency,
+    regency: decision?.regency ?? own?.regency ?? core.regency,
     digest,
     encodedValue: body.value,
     value: decodeValue(body.value),
     bundles: body.bundles.map((bundle) => decodeBundle(core.hasher, core.membership.digest, bundle)),
     accepts,
     claim: own && { regency: own.regency, writes: own.writes },
-    certificate: undefined,
+    certificate,
   };
 }
 

@@ -1,6 +1,7 @@
 /** What the simulator found about states that came by transfer, or that nobody kept. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { decodeLogEntry } from "../consensus/log-records.ts";
 import { decodeMessage } from "../consensus/messages.ts";
 import { MemoryEngine } from "../storage/memory-engine.ts";
 import { put, TestCluster } from "./testing/cluster.ts";
@@ -132,4 +133,29 @@ test("a checkpoint whose state a crash has lost is kept again once it was execut
   cluster.run(20);
   assert.deepEqual(node.replica.store.checkpoint()?.root, before.root);
   assert.equal(node.replica.store.checkpoint()?.cid, before.cid);
+});
+
+test("the decision of a kept checkpoint is shown to others although the log has lost it", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 2 });
+  cluster.run(50);
+  writes(cluster, 0, 2);
+  const node = cluster.nodes[1]!;
+  assert.equal(node.replica.store.checkpoint()?.cid, 2);
+  for (let member = 0; member < 4; member++) cluster.kill(member);
+  // The engine was flushed; of the log the last records were not synced: it ends with the ACCEPT.
+  const isAccept = (record: Uint8Array) => {
+    const entry = decodeLogEntry(record);
+    return entry.type === "accept" && entry.cid === 2;
+  };
+  node.log = node.log.slice(0, node.log.findLastIndex(({ record }) => isAccept(record)) + 1);
+  assert.ok(node.log.length > 0);
+  const answers: string[] = [];
+  cluster.observe = (member, output) => {
+    if (member === 1 && output.type === "send" && output.to === 3)
+      answers.push(decodeMessage(output.bytes).type);
+  };
+  for (const member of [1, 3]) cluster.start(member);
+  cluster.send(3, 1, { type: "decisionsRequest", from: 2 });
+  cluster.run(20);
+  assert.ok(answers.includes("decisions") && !answers.includes("decisionClaim"), answers.join());
 });

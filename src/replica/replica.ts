@@ -243,7 +243,8 @@ export class Replica {
     // Decisions made here lead to proposals first: the others work on them while this member executes.
     this.#consensus.settle();
     this.#executeDecided();
-    if (this.#checkpoints.work() || this.#decided.length > 0) this.#out.push({ type: "moreWork", when: "later" });
+    if (this.#checkpoints.work() || this.#decided.length > 0)
+      this.#out.push({ type: "moreWork", when: "later" });
   }
 
   #trace(event: Extract<ReplicaOutput, { type: "trace" }>["event"]): void {
