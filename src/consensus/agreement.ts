@@ -28,6 +28,9 @@ type InstanceMessage = Extract<Message, { type: "propose" | "write" | "accept" }
 /** Takes a PROPOSE, WRITE or ACCEPT. */
 export function onInstanceMessage(core: Core, from: number, message: InstanceMessage): void {
   const { cid } = message;
+  // A correct member votes in an instance only when it has decided the one before. Heartbeats alone would tell
+  // too late for a member that catches up under load: it would follow at their pace and never vote again.
+  if (cid - 1 > core.peerDecided[from]!) core.peerDecided[from] = cid - 1;
   if (message.type === "accept") reportExecution(core, from, message);
   if (cid < core.instance.cid) {
     if (message.type === "accept") lateAccept(core, from, message);
