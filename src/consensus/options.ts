@@ -36,6 +36,11 @@ export interface ConsensusOptions {
   /** A checkpoint is due after so many instances, or so many bytes of bodies. */
   readonly checkpointInstances: number;
   readonly checkpointSizeBytes: number;
+  /**
+   * Stable checkpoints back to which decisions are kept while a member has not come to the newest but one; one
+   * when all have.
+   */
+  readonly keptCheckpoints: number;
   /** A planted bug for the simulator's self-test; never set in production. */
   readonly mutation: string;
 }
@@ -57,5 +62,6 @@ export const DEFAULT_OPTIONS: ConsensusOptions = {
   poolSizeBytesPerOrigin: 32 << 20,
   checkpointInstances: 4096,
   checkpointSizeBytes: 16 << 20,
+  keptCheckpoints: 4,
   mutation: "",
 };

@@ -50,13 +50,18 @@ export class Checkpoints {
   #computing = 0;
   #sinceInstances = 0;
   #sinceBytes = 0;
-  /** Stable checkpoint before the newest; the log and the history reach back to it. */
+  /** Newest checkpoint that each member says it has come to. */
+  readonly #reached: number[];
+  /** Stable checkpoints before the newest, oldest first. */
+  #stableBefore: number[] = [];
+  /** The log and the history reach back to this checkpoint. */
   #previousStable = 0;
   #sentAtMs = 0;
 
   constructor(host: CheckpointHost) {
     this.#host = host;
     this.#signed = Array.from({ length: host.core.membership.n }, () => []);
+    this.#reached = new Array(host.core.membership.n).fill(0);
   }
 
   /**
@@ -137,6 +142,7 @@ export class Checkpoints {
   onVote(from: number, message: Extract<Message, { type: "checkpoint" }>): void {
     const { core } = this.#host;
     const { cid, root, signature } = message;
+    this.#reached[from] = Math.max(this.#reached[from]!, cid);
     if (cid <= (core.checkpoint?.cid ?? 0)) return;
     if (this.#signed[from]!.some((signed) => signed.cid === cid)) return;
     if (!core.checker.signedBy(from, checkpointStatement(core.membership.digest, cid, root), signature)) {
@@ -182,11 +188,12 @@ export class Checkpoints {
     const decision = core.history.certify(certificate.cid);
     if (decision === undefined) return;
     this.#host.trace(certificate.cid, certificate.root, true);
-    const keepFrom = core.checkpoint?.cid ?? 0;
+    this.#stableBefore.push(core.checkpoint?.cid ?? 0);
+    if (this.#stableBefore.length > core.options.keptCheckpoints) this.#stableBefore.shift();
     core.checkpoint = certificate;
     core.checkpointDecision = decision;
     this.#keep({ certificate, decision });
-    this.#cut(keepFrom);
+    this.#cut();
   }
 
   /**
@@ -225,16 +232,21 @@ export class Checkpoints {
   /** A stable checkpoint was taken over from others, with the state behind it. */
   restart(): void {
     this.#computing = 0;
+    this.#stableBefore = [];
     this.#previousStable = this.#host.core.checkpoint?.cid ?? 0;
   }
 
   /**
-   * Cuts the log and the history behind the stable checkpoint before the newest: a member that is away for
-   * less than two checkpoints catches up by decisions alone.
+   * Cuts the log and the history behind the stable checkpoint before the newest, so that a member that is late
+   * catches up by decisions alone; while one has not come to that checkpoint, behind an earlier one. Otherwise
+   * a member that needs a state under load would find the decisions after it gone each time it has one.
    */
-  #cut(keepFrom: number): void {
+  #cut(): void {
     const { core } = this.#host;
     const sequence = core.appendState();
+    const newest = this.#stableBefore.at(-1)!;
+    const all = this.#reached.every((cid, member) => cid >= newest || member === core.self);
+    const keepFrom = all ? newest : this.#stableBefore[0]!;
     if (keepFrom <= this.#previousStable) return;
     this.#previousStable = keepFrom;
     core.history.dropUpTo(keepFrom);

@@ -136,6 +136,29 @@ test("a member whose log no longer reaches the others' takes a certified state",
   assert.deepEqual(misbehaviour(cluster), []);
 });
 
+test("decisions are kept longer for a member that is away, and not for ever", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 8, keptCheckpoints: 3 });
+  cluster.run(50);
+  cluster.kill(3);
+  runWrites(cluster, 28, [0, 1, 2]);
+  cluster.start(3);
+  cluster.run(1500);
+  const transfers = () =>
+    cluster.traces.filter(({ member, event }) => member === 3 && event.kind === "transfer").length;
+  assert.equal(transfers(), 0);
+  assertSameExecution(cluster, [0, 1, 2, 3]);
+  const whole = cluster.nodes[0]!.log.length;
+  cluster.kill(3);
+  runWrites(cluster, 100, [0, 1, 2]);
+  const bounded = cluster.nodes[0]!.log.length;
+  assert.ok(bounded < 4 * 8 * 3, `${whole} records with all members, ${bounded} without one`);
+  cluster.start(3);
+  runWrites(cluster, 20, [0, 1, 2, 3]);
+  cluster.run(2000);
+  assert.ok(transfers() > 0);
+  assertSameExecution(cluster, [0, 1, 2, 3]);
+});
+
 test("a member that lost its disk comes back without voting on what it may have promised", () => {
   const cluster = new TestCluster(4, { checkpointInstances: 8 });
   cluster.run(50);

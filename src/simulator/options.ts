@@ -319,6 +319,7 @@ function drawConsensus(prng: Prng, mutation: string, focus: Focus | undefined): 
     resendIntervalMs: Math.max(50, scaled(DEFAULT_OPTIONS.resendIntervalMs)),
     checkpointInstances: prng.pick([4, 16, 64, 256, DEFAULT_OPTIONS.checkpointInstances]),
     checkpointSizeBytes: prng.chance(0.2) ? 20_000 : DEFAULT_OPTIONS.checkpointSizeBytes,
+    keptCheckpoints: prng.pick([1, 1, 2, DEFAULT_OPTIONS.keptCheckpoints]),
     batchBundlesMax: prng.pick([1, 4, DEFAULT_OPTIONS.batchBundlesMax]),
     mutation,
   };

@@ -25,6 +25,9 @@ const THROTTLE_MS = 10;
 /** What a row costs beside its bytes, roughly, more in time than in memory: 4 MiB are then some 10 ms. */
 const ROW_OVERHEAD_BYTES = 512;
 
+/** Rows that are taken from memory at first beside those wanted, for deletions among them. */
+const FIRST_ROWS_EXTRA = 16;
+
 export interface LmdbEngineOptions {
   /** Directory of the environment; made when missing. */
   readonly path: string;
@@ -38,6 +41,13 @@ interface Row {
   readonly key: Uint8Array;
   /** Undefined when deleted. */
   readonly value: Uint8Array | undefined;
+}
+
+/** Rows of a range in memory, and where they end if that is not where the range ends. */
+interface BufferedRows {
+  readonly rows: readonly { readonly name: string; readonly row: Row }[];
+  readonly until: Uint8Array | undefined;
+  readonly cleared: boolean;
 }
 
 /** Units that go to LMDB together. */
@@ -111,8 +121,28 @@ export class LmdbEngine implements Engine {
 
   range(table: Table, from: Uint8Array, to: Uint8Array, limit: number): EngineEntry[] {
     const entries: EngineEntry[] = [];
-    if (limit <= 0) return entries;
-    const { rows, cleared } = this.#buffered(table, toByteString(from), toByteString(to));
+    const end = toByteString(to);
+    let start = from;
+    let rowsMax = limit + FIRST_ROWS_EXTRA;
+    while (entries.length < limit) {
+      const buffered = this.#buffered(table, toByteString(start), end, rowsMax);
+      this.#merge(table, start, buffered.until === undefined ? to : buffered.until, buffered, limit, entries);
+      if (buffered.until === undefined) break;
+      start = buffered.until;
+      rowsMax *= 2;
+    }
+    return entries;
+  }
+
+  /** Appends what lies in [from, to), of which memory holds the rows given. */
+  #merge(
+    table: Table,
+    from: Uint8Array,
+    to: Uint8Array,
+    { rows, cleared }: BufferedRows,
+    limit: number,
+    entries: EngineEntry[],
+  ): void {
     let at = 0;
     const takeBuffered = (row: Row) => {
       if (row.value !== undefined) entries.push({ key: row.key, value: row.value });
@@ -130,24 +160,35 @@ export class LmdbEngine implements Engine {
       }
     }
     while (at < rows.length && entries.length < limit) takeBuffered(rows[at++]!.row);
-    return entries;
   }
 
-  /** What memory holds of a range, the newest of each key, in order. */
-  #buffered(table: Table, from: string, to: string) {
+  /**
+   * What memory holds of a range, the newest of each key, in order: all of it, or where a generation has more
+   * than `rowsMax` rows, all up to `until`. Reading one entry must not cost as much as memory holds.
+   */
+  #buffered(table: Table, from: string, to: string, rowsMax: number): BufferedRows {
     const newest = new Map<string, Row>();
+    let end = to;
+    let until: Uint8Array | undefined;
     let cleared = false;
     for (const generation of [this.#open, ...this.#writing.toReversed()]) {
-      generation.tables[table]!.scan(from, to, (row, name) => {
-        if (!newest.has(name)) newest.set(name, row);
-        return true;
+      let count = 0;
+      generation.tables[table]!.scan(from, end, (row, name) => {
+        if (count++ < rowsMax) {
+          if (!newest.has(name)) newest.set(name, row);
+          return true;
+        }
+        end = name;
+        until = row.key;
+        return false;
       });
       cleared = generation.cleared;
       if (cleared) break;
     }
-    const rows = [...newest].map(([name, row]) => ({ name, row }));
+    const rows: { name: string; row: Row }[] = [];
+    for (const [name, row] of newest) if (name < end) rows.push({ name, row });
     rows.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    return { rows, cleared };
+    return { rows, until, cleared };
   }
 
   put(table: Table, key: Uint8Array, value: Uint8Array): void {

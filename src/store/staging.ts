@@ -71,11 +71,15 @@ export function finishInstallation(engine: Engine): void {
   const switched = engine.get(Table.meta, SWITCH_KEY);
   if (switched === undefined) return;
   let sizeBytes = 0;
+  // From where the last one was: an engine that keeps deletions in memory would go over all of them every time.
+  let from = STAGE_FIRST;
   for (;;) {
-    const [row] = engine.range(Table.meta, STAGE_FIRST, STAGE_END, 1);
+    const [row] = engine.range(Table.meta, from, STAGE_END, 1);
     if (row === undefined) break;
-    moveChunk(engine, chunkOfKey(row.key), row.value);
+    const chunk = chunkOfKey(row.key);
+    moveChunk(engine, chunk, row.value);
     engine.delete(Table.meta, row.key);
+    from = stageKey(chunk + 1);
     sizeBytes += row.value.length;
     if (sizeBytes < UNIT_SIZE_BYTES) continue;
     engine.commit();

@@ -112,7 +112,8 @@ export class TestCluster {
       engine: node.engine,
       incarnation: node.incarnation,
       recovery: { records: [...node.log], nextSequence: (node.log.at(-1)?.sequence ?? 0) + 1, state },
-      options: this.#options(self),
+      // The least: transfers of states begin soonest.
+      options: { keptCheckpoints: 1, ...this.#options(self) },
     });
   }
 
