@@ -45,6 +45,44 @@ test("lmdb engine: a damaged value is recognised and not served", async () => {
   await again.close();
 });
 
+test("lmdb engine: a short range among many rows in memory, most of them deletions", async () => {
+  const engine = new LmdbEngine({ path: join(base, "ranges"), writeIntervalMs: 60_000 });
+  const key = (n: number) => Uint8Array.of(n >> 8, n);
+  const expected = new Map<number, number>();
+  const put = (n: number, value: number) => {
+    engine.put(Table.record, key(n), Uint8Array.of(value));
+    expected.set(n, value);
+  };
+  for (let n = 0; n < 600; n++) put(n, 1);
+  engine.commit();
+  await engine.flushed();
+  // Memory now deletes most of what LMDB holds, replaces some of it and adds to it.
+  for (let n = 0; n < 900; n++) {
+    if (n % 97 === 0) put(n, 2);
+    else if (n % 31 !== 0) {
+      engine.delete(Table.record, key(n));
+      expected.delete(n);
+    }
+  }
+  engine.commit();
+  const left = [...expected].sort((a, b) => a[0] - b[0]);
+  for (const [from, to] of [
+    [0, 1000],
+    [1, 620],
+    [97, 98],
+    [590, 880],
+    [890, 1000],
+  ] as const) {
+    const inside = left.filter(([n]) => n >= from && n < to);
+    for (const limit of [1, 2, 7, 18, 1000, Number.POSITIVE_INFINITY]) {
+      const found = engine.range(Table.record, key(from), key(to), limit);
+      const read = found.map((entry) => [entry.key[0]! * 256 + entry.key[1]!, entry.value[0]!]);
+      assert.deepEqual(read, inside.slice(0, limit), `from ${from} to ${to}, at most ${limit}`);
+    }
+  }
+  await engine.close();
+});
+
 test("lmdb engine: what is flushed survives kill -9, in whole units and in order", async () => {
   const path = join(base, "killed");
   const program = `
