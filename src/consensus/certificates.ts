@@ -19,6 +19,7 @@ export class CertificateChecker {
   readonly #membership: Membership;
   readonly #verifier: Verifier;
   readonly #mutation: string;
+  #checked = 0;
 
   constructor(membership: Membership, verifier: Verifier, mutation = "") {
     this.#membership = membership;
@@ -26,8 +27,14 @@ export class CertificateChecker {
     this.#mutation = mutation;
   }
 
+  /** Signatures that were checked so far. */
+  get checked(): number {
+    return this.#checked;
+  }
+
   /** Whether `member` is one and made this signature over the statement. */
   signedBy(member: number, statement: Uint8Array, signature: Uint8Array): boolean {
+    this.#checked++;
     const signer = this.#membership.members[member];
     return signer !== undefined && this.#verifier.verify(signer.publicKey, statement, signature);
   }

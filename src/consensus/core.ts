@@ -30,6 +30,7 @@ import { OriginTable } from "./origin-table.ts";
 import type { BallotClaim } from "./selection.ts";
 import { bundleStatement } from "./statements.ts";
 import { decodeValue, type Value, valueDigest } from "./value.ts";
+import { WorkBudget } from "./work-budget.ts";
 
 /** What the core asks of, and tells, the replica around it. */
 export interface Application {
@@ -72,6 +73,17 @@ export interface Probation {
   limit: { readonly cid: number; readonly regency: number } | undefined;
 }
 
+const COSTS_NOTHING: ReadonlySet<Message["type"]> = new Set([
+  "propose",
+  "write",
+  "accept",
+  "heartbeat",
+  "fence",
+  "fenceReply",
+]);
+/** Messages that make this member read what it holds: about as much work as a signature check. */
+const ANSWERED: ReadonlySet<Message["type"]> = new Set(["stateRequest", "bundleRequest", "decisionsRequest"]);
+
 export class Core {
   readonly membership: Membership;
   readonly self: number;
@@ -84,6 +96,8 @@ export class Core {
   readonly table: OriginTable;
   readonly pool: BundlePool;
   readonly history: DecisionHistory;
+  /** What peers may make this member do. */
+  readonly budget: WorkBudget;
 
   /** Clocks of the step in progress. */
   monotonicMs = 0;
@@ -200,6 +214,7 @@ export class Core {
     this.history = new DecisionHistory(config.membership, this.checker, (member) => {
       this.suspect(member, "bad signature on a counted ACCEPT");
     });
+    this.budget = new WorkBudget(n);
     this.lastDigest = config.membership.digest;
     this.authorityHash = config.membership.digest;
     this.instance = new Instance(1, n);
@@ -332,6 +347,22 @@ export class Core {
     if (before !== undefined && this.monotonicMs - before < intervalMs) return false;
     this.#answeredAtMs.set(key, this.monotonicMs);
     return true;
+  }
+
+  /**
+   * Whether to look at a message: not when the peer has caused more work than it may. Votes of members that were
+   * never caught with a bad signature are always taken, for they cost next to nothing.
+   */
+  admits(from: number, { type }: Message): boolean {
+    if (COSTS_NOTHING.has(type) && !this.suspects.has(from)) return true;
+    if (this.budget.allows(from, this.monotonicMs)) return true;
+    if (this.mayAnswer("overspent", from, 1000)) this.misbehaviour(from, "causes too much work");
+    return false;
+  }
+
+  /** Notes what a message that was looked at has cost, signatures checked included. */
+  charge(from: number, { type }: Message, signatures: number): void {
+    this.budget.charge(from, signatures + (ANSWERED.has(type) ? 1 : 0));
   }
 
   // ---- voting rights

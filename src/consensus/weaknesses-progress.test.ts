@@ -37,6 +37,33 @@ test("W15: a vote counts for the member whose link brought it, whoever signed it
   assert.deepEqual(solo.said("stop"), []);
 });
 
+test("a member that makes the others check signatures without end is not listened to, but for its votes", () => {
+  const solo = new Solo({ self: 3 });
+  const { forge } = solo;
+  const bad = { ...forge.stop(1, 2), signature: new Uint8Array(64) };
+  const flood = () => {
+    const before = solo.complaints.length;
+    for (let i = 0; i < 10_000; i++) solo.receive(1, bad);
+    return solo.complaints.slice(before);
+  };
+  const complaints = flood();
+  assert.ok(complaints.filter((what) => what.includes("bad signature")).length < 8500);
+  assert.equal(complaints.at(-1), "1: causes too much work");
+  // Its requests go unheard, those of others do not, and its vote counts.
+  solo.receive(1, forge.stop(1, 2));
+  solo.receive(2, forge.stop(2, 2));
+  assert.deepEqual(solo.said("stop"), []);
+  const bundle = forge.bundle(0, 1);
+  const value = forge.value([bundle]);
+  solo.receive(0, bundle.message, forge.propose(1, value));
+  solo.receive(1, forge.write(1, 1, 1, value.digest));
+  assert.equal(solo.said("accept").length, 1);
+  // After a while it is heard again.
+  solo.run(2000);
+  solo.receive(1, forge.stop(1, 2));
+  assert.ok(solo.said("stop").length > 0);
+});
+
 test("W16: announced sizes take no memory, and what is not exactly a message is none", () => {
   const heartbeat = encodeMessage({ type: "heartbeat", regency: 1, decided: 0 });
   const refused = [

@@ -263,6 +263,14 @@ export class Replica {
       return;
     }
     const core = this.#core;
+    if (!core.admits(from, message)) return;
+    const checkedBefore = core.checker.checked;
+    this.#handle(from, message);
+    core.charge(from, message, core.checker.checked - checkedBefore);
+  }
+
+  #handle(from: number, message: Message): void {
+    const core = this.#core;
     switch (message.type) {
       case "fence":
         core.send(from, {
