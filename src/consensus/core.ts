@@ -129,7 +129,9 @@ export class Core {
   readonly stops = new Map<number, Uint8Array>();
   /** At the leader of a regency: valid STOPDATAs by member. */
   readonly collects = new Map<number, Collect>();
-  ownStopData: { readonly regency: number; readonly message: Uint8Array } | undefined;
+  ownStopData:
+    | { readonly regency: number; readonly body: Uint8Array; readonly signature: Uint8Array }
+    | undefined;
   /** Why this member wants the leader replaced; acted on at the end of the step. */
   accusation = "";
   isolated: ReadonlySet<number> = new Set();

@@ -158,7 +158,7 @@ function reportStopData(core: Core): void {
   const { regency } = core;
   const signature = core.signer.sign(stopDataStatement(core.membership.digest, body));
   const sequence = core.append({ type: "stopData", regency, body, signature }, true);
-  core.ownStopData = { regency, message: encodeMessage({ type: "stopData", body, signature }) };
+  core.ownStopData = { regency, body, signature };
   // On disk before it leaves: what it says nothing of can never be claimed later.
   if (core.mutated("stopDataBeforeDurable")) sendStopData(core);
   else core.whenDurable(sequence, () => sendStopData(core));
@@ -170,19 +170,13 @@ export function sendStopData(core: Core): void {
   // A member on probation may have forgotten an ACCEPT: its report would hide it.
   if (own === undefined || own.regency !== core.regency || core.probation !== undefined) return;
   if (core.durableSequence < core.regencySequence && !core.mutated("stopDataBeforeDurable")) return;
+  const { body, signature } = own;
   if (!core.isLeader) {
-    core.sendBytes(core.leader, own.message);
+    core.send(core.leader, { type: "stopData", body, signature });
     return;
   }
-  const { body, signature } = decodeOwn(own.message);
   core.collects.set(core.self, { member: core.self, body, signature });
   trySync(core);
-}
-
-function decodeOwn(message: Uint8Array): { body: Uint8Array; signature: Uint8Array } {
-  // Own bytes: type (1), length of the body (4), body, signature (64).
-  const body = message.subarray(5, message.length - 64);
-  return { body, signature: message.subarray(message.length - 64) };
 }
 
 function composeStopData(core: Core): StopDataBody {

@@ -10,7 +10,7 @@ import type { Core } from "./core.ts";
 import type { DecidedEntry } from "./decision-history.ts";
 import { setRegency } from "./leader-change.ts";
 import { decodeLogEntry, type InstanceBody, type LogEntry } from "./log-records.ts";
-import { type AcceptSignature, type CertifiedCheckpoint, encodeMessage } from "./messages.ts";
+import type { AcceptSignature, CertifiedCheckpoint } from "./messages.ts";
 import { decodeValue } from "./value.ts";
 
 /** How far the executed state goes, as it is kept beside it, in the same unit. */
@@ -110,7 +110,7 @@ export function recover(
   restoreClaims(core, content);
   if (content.stopData?.regency === core.regency) {
     const { regency, body, signature } = content.stopData;
-    core.ownStopData = { regency, message: encodeMessage({ type: "stopData", body, signature }) };
+    core.ownStopData = { regency, body, signature };
   }
   core.decidedInRegency = true;
   if (log.state === "fresh") return;
