@@ -232,6 +232,8 @@ export function onDecisions(
       certificate: isLast ? certificate : undefined,
     });
   }
+  // That was the answer: whoever falls behind again need not wait as for one that was lost.
+  core.decisionsAskedAtMs = 0;
   // More may be there; ask on without waiting for a tick.
   if (decidedByOthers(core) > core.lastDecided) askDecisions(core);
 }

@@ -125,6 +125,8 @@ export class Core {
   readyAtMs = 0;
   /** Highest regency for which this member has signed a STOP. */
   stopTarget = 0;
+  /** Log record of that STOP: it does not leave, nor is it sent again, before that is on disk. */
+  stopSequence = 0;
   /** Valid STOPs for regency + 1 by member. */
   readonly stops = new Map<number, Uint8Array>();
   /** At the leader of a regency: valid STOPDATAs by member. */

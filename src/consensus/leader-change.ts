@@ -35,6 +35,7 @@ function stop(core: Core, reason: string): void {
   if (core.stopTarget >= target) return;
   core.stopTarget = target;
   const sequence = core.append({ type: "stop", regency: target }, true);
+  core.stopSequence = sequence;
   core.effects.push({ type: "trace", event: { kind: "stop", regency: target, reason } });
   // STOP is on disk before it leaves: a member that restarts still knows what it left.
   core.whenDurable(sequence, () => sendStop(core));
@@ -42,7 +43,7 @@ function stop(core: Core, reason: string): void {
 
 /** Sends the own STOP (again). */
 export function sendStop(core: Core): void {
-  if (core.stopTarget !== core.regency + 1) return;
+  if (core.stopTarget !== core.regency + 1 || core.durableSequence < core.stopSequence) return;
   const signature = core.signer.sign(stopStatement(core.membership.digest, core.stopTarget));
   core.stopSentAtMs = core.monotonicMs;
   core.broadcast({ type: "stop", regency: core.stopTarget, signature });

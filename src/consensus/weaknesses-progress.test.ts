@@ -64,6 +64,20 @@ test("a member that makes the others check signatures without end is not listene
   assert.ok(solo.said("stop").length > 0);
 });
 
+test("a STOP that is not on disk does not leave, nor is it sent again", () => {
+  const solo = new Solo({ self: 3 });
+  const { forge } = solo;
+  solo.diskStalls = true;
+  solo.receive(1, forge.stop(1, 2));
+  solo.receive(2, forge.stop(2, 2));
+  solo.run(1500);
+  assert.deepEqual(solo.said("stop"), []);
+  solo.diskStalls = false;
+  solo.receive(1, forge.stop(1, 2));
+  solo.run(500);
+  assert.ok(solo.said("stop").length > 0 || solo.replica.regency === 2);
+});
+
 test("W16: announced sizes take no memory, and what is not exactly a message is none", () => {
   const heartbeat = encodeMessage({ type: "heartbeat", regency: 1, decided: 0 });
   const refused = [

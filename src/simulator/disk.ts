@@ -49,7 +49,8 @@ export class SimulatedLog {
   /** No sync ends before this time. */
   #stalledUntilMs = 0;
   #calm = false;
-  #opened = false;
+  /** What the log says of itself until a first record is on disk, however often it is opened before. */
+  #mark: "fresh" | "uncertain" | "lost" | undefined = "fresh";
 
   constructor(scheduler: Scheduler, prng: Prng, options: DiskOptions, onDurable: (sequence: number) => void) {
     this.#scheduler = scheduler;
@@ -88,6 +89,7 @@ export class SimulatedLog {
       }
       this.#syncing = false;
       this.#durableSequence = Math.max(this.#durableSequence, upTo);
+      this.#mark = undefined;
       // The next sync begins before the host learns of this one, as with a thread that only syncs.
       if (this.#wantedSequence > upTo) this.#sync();
       this.#onDurable(upTo);
@@ -146,20 +148,18 @@ export class SimulatedLog {
       this.#damage = damage;
       throw new LogDamagedError("a record before the end of the log does not match its checksum");
     }
-    let state: LogRecovery["state"] = this.#opened ? "clean" : "fresh";
-    this.#opened = true;
     if (damage === "wiped") {
       this.#records = [];
       this.#nextSequence = 1;
       this.#durableSequence = 0;
-      state = "lost";
+      this.#mark = "lost";
     } else if (damage === "tail" && this.#records.length > 0) {
       this.#cutAfter(this.#nextSequence - 1 - this.#prng.between(0, Math.min(8, this.#records.length - 1)));
       this.#durableSequence = this.#nextSequence - 1;
-      state = "uncertain";
+      if (this.#mark === undefined) this.#mark = "uncertain";
     }
     const records = this.#records.map(({ sequence, record }) => ({ sequence, record: record.slice() }));
-    return { records, nextSequence: this.#nextSequence, state };
+    return { records, nextSequence: this.#nextSequence, state: this.#mark ?? "clean" };
   }
 
   #cutAfter(last: number): void {
