@@ -70,6 +70,11 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length;
 }
 
+/** The big-endian unsigned integer in the four bytes at `at`, which the caller knows to be there. */
+export function readU32(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+}
+
 /** One array of all parts, in order. */
 export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   let total = 0;

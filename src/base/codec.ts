@@ -3,7 +3,7 @@
  * encoding. Layouts are fixed, integers big-endian, lengths explicit; a reader refuses what is short, too
  * long, out of bounds or followed by anything.
  */
-import { toByteString } from "./bytes.ts";
+import { readU32, toByteString } from "./bytes.ts";
 
 /** Bytes from outside that are not an encoding of what was expected. Counted and dropped, never fatal. */
 export class DecodeError extends Error {
@@ -144,6 +144,7 @@ export class Writer {
 
 /** Takes fields from bytes in the order in which they were written; every method throws DecodeError. */
 export class Reader {
+  // Integers are read byte by byte: a DataView costs more to make than a message has integers.
   readonly #bytes: Uint8Array;
   #at: number;
   readonly #end: number;
@@ -181,26 +182,20 @@ export class Reader {
   }
 
   u32(): number {
-    return this.#u32At(this.#take(4));
-  }
-
-  /** Byte by byte: a DataView costs more to make than a message has integers. */
-  #u32At(at: number): number {
-    const bytes = this.#bytes;
-    return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+    return readU32(this.#bytes, this.#take(4));
   }
 
   u53(): number {
     const at = this.#take(8);
-    const high = this.#u32At(at);
+    const high = readU32(this.#bytes, at);
     if (high > MAX_SAFE_HIGH) throw new DecodeError("integer above 2^53-1");
-    return high * 0x100000000 + this.#u32At(at + 4);
+    return high * 0x100000000 + readU32(this.#bytes, at + 4);
   }
 
   i64(): bigint {
     const at = this.#take(8);
-    const high = this.#u32At(at);
-    const low = this.#u32At(at + 4);
+    const high = readU32(this.#bytes, at);
+    const low = readU32(this.#bytes, at + 4);
     // Most of them are the lease of a key that has none.
     return high === 0 ? BigInt(low) : BigInt.asIntN(64, (BigInt(high) << 32n) | BigInt(low));
   }

@@ -399,8 +399,10 @@ function completeValue(
   digestKey: string,
 ): { readonly encoded: Uint8Array; readonly value: Value; readonly bundles: Bundle[] } | undefined {
   const kept = core.instance.values.get(digestKey);
-  const bundles = kept && core.bodiesOf(kept.value);
-  return bundles === undefined ? undefined : { encoded: kept!.encoded, value: kept!.value, bundles };
+  if (kept === undefined) return undefined;
+  const { encoded, value } = kept;
+  const bundles = core.bodiesOf(value);
+  return bundles === undefined ? undefined : { encoded, value, bundles };
 }
 
 function noteMissing(core: Core): void {

@@ -55,7 +55,7 @@ export class Checkpoints {
   /** Stable checkpoints before the newest, oldest first. */
   #stableBefore: number[] = [];
   /** The log and the history reach back to this checkpoint. */
-  #previousStable = 0;
+  #keptFrom = 0;
   #sentAtMs = 0;
 
   constructor(host: CheckpointHost) {
@@ -226,14 +226,14 @@ export class Checkpoints {
 
   /** After recovery from the own log. */
   adopted(): void {
-    this.#previousStable = this.#host.core.history.first - 1;
+    this.#keptFrom = this.#host.core.history.first - 1;
   }
 
   /** A stable checkpoint was taken over from others, with the state behind it. */
   restart(): void {
     this.#computing = 0;
     this.#stableBefore = [];
-    this.#previousStable = this.#host.core.checkpoint?.cid ?? 0;
+    this.#keptFrom = this.#host.core.checkpoint?.cid ?? 0;
   }
 
   /**
@@ -247,8 +247,8 @@ export class Checkpoints {
     const newest = this.#stableBefore.at(-1)!;
     const all = this.#reached.every((cid, member) => cid >= newest || member === core.self);
     const keepFrom = all ? newest : this.#stableBefore[0]!;
-    if (keepFrom <= this.#previousStable) return;
-    this.#previousStable = keepFrom;
+    if (keepFrom <= this.#keptFrom) return;
+    this.#keptFrom = keepFrom;
     core.history.dropUpTo(keepFrom);
     const before = Math.min(core.forgetRecords(keepFrom), sequence);
     core.whenDurable(sequence, () => this.#host.truncate(before));

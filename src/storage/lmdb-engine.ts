@@ -126,7 +126,7 @@ export class LmdbEngine implements Engine {
     let rowsMax = limit + FIRST_ROWS_EXTRA;
     while (entries.length < limit) {
       const buffered = this.#buffered(table, toByteString(start), end, rowsMax);
-      this.#merge(table, start, buffered.until === undefined ? to : buffered.until, buffered, limit, entries);
+      this.#merge(table, start, buffered.until ?? to, buffered, limit, entries);
       if (buffered.until === undefined) break;
       start = buffered.until;
       rowsMax *= 2;

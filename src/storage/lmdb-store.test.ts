@@ -6,7 +6,7 @@ import { after, test } from "node:test";
 import { Prng } from "../base/prng.ts";
 import { StateInstaller } from "../store/state-transfer.ts";
 import { Store } from "../store/store.ts";
-import { op, rangeOf, weakHasher } from "../store/test-kit.ts";
+import { answer, give, op, rangeOf, weakHasher } from "../store/test-kit.ts";
 import type { Operation } from "../store/types.ts";
 import { LmdbEngine } from "./lmdb-engine.ts";
 import { MemoryEngine } from "./memory-engine.ts";
@@ -89,13 +89,7 @@ test("a state is transferred from memory to LMDB and found again after a restart
   const installer = new StateInstaller(target, root);
   while (!installer.isComplete) {
     for (const request of installer.requests(8)) {
-      if (request.type === "manifest") installer.addManifest(source.manifest()!);
-      else if (request.type === "groupLeaves") {
-        installer.addGroupLeaves(request.group, source.groupLeaves(request.group)!);
-      } else {
-        const { chunk, offsetBytes } = request;
-        installer.addChunkPart(chunk, offsetBytes, source.chunkPart(chunk, offsetBytes, 900)!);
-      }
+      give(installer, request, answer(source, request, 900)!);
     }
     await new Promise((resolve) => setImmediate(resolve));
   }

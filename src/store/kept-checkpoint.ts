@@ -8,7 +8,7 @@ import { concatBytes, equalBytes, fromByteString } from "../base/bytes.ts";
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import { DIGEST_SIZE_BYTES, type Hasher } from "../base/crypto.ts";
 import { type Engine, EngineCorruptError, Table } from "./engine.ts";
-import { metaKey } from "./staging.ts";
+import { metaKey, numberedMetaKey } from "./staging.ts";
 import {
   decodeLeaves,
   decodeManifest,
@@ -23,7 +23,7 @@ import {
 const HEAD_KEY: Uint8Array = metaKey("store/checkpoint");
 const CLEAN_KEY: Uint8Array = metaKey("store/clean");
 const SEAL_DOMAIN = fromByteString("kmmr/state/row/1");
-const LEAVES_PREFIX: Uint8Array = metaKey("store/leaves/").subarray(4);
+const LEAVES_PREFIX = "store/leaves/";
 
 export interface Checkpoint {
   /** Consensus instance after which the state was fixed. */
@@ -49,11 +49,7 @@ export interface LoadedCheckpoint {
 }
 
 function leavesKey(group: number): Uint8Array {
-  return new Writer(32)
-    .u32(LEAVES_PREFIX.length + 8)
-    .raw(LEAVES_PREFIX)
-    .u53(group)
-    .finish();
+  return numberedMetaKey(LEAVES_PREFIX, group);
 }
 
 /** A row together with its hash: only an engine with checksums finds damage by itself. */

@@ -6,7 +6,7 @@
  * lease i64, revision and sub of the put before (u53, u32; zero when there is none), key length u32, key,
  * value. A record is found under its revision (8 bytes) and sub (4 bytes).
  */
-import { toByteString } from "../base/bytes.ts";
+import { readU32, toByteString } from "../base/bytes.ts";
 import { EngineCorruptError } from "./engine.ts";
 import type { KeyValue, WatchEvent } from "./types.ts";
 
@@ -196,10 +196,6 @@ function writeU32(bytes: Uint8Array, at: number, value: number): void {
 function writeU53(bytes: Uint8Array, at: number, value: number): void {
   writeU32(bytes, at, Math.floor(value / HIGH_UNIT));
   writeU32(bytes, at + 4, value >>> 0);
-}
-
-function readU32(bytes: Uint8Array, at: number): number {
-  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
 }
 
 function readU53(bytes: Uint8Array, at: number): number {

@@ -7,7 +7,7 @@
  * after a crash; the store does that first of all when it opens.
  */
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
-import { type Engine, EngineCorruptError, Table } from "./engine.ts";
+import { type Engine, EngineCorruptError, type EngineEntry, Table } from "./engine.ts";
 import { recordKey } from "./record.ts";
 import { CHUNK_REVISIONS, type LeaseRow, recordsOfChunk } from "./state-tree.ts";
 
@@ -23,12 +23,18 @@ export function metaKey(name: string): Uint8Array {
   return new Writer(name.length + 4).byteString(name).finish();
 }
 
-function stageKey(chunk: number): Uint8Array {
+/** Key of one of many values under a name; they lie in the order of their numbers. */
+export function numberedMetaKey(name: string, number: number): Uint8Array {
+  const prefix = metaKey(name).subarray(4);
   return new Writer(32)
-    .u32(STAGE_PREFIX.length + 8)
-    .raw(metaKey(STAGE_PREFIX).subarray(4))
-    .u53(chunk)
+    .u32(prefix.length + 8)
+    .raw(prefix)
+    .u53(number)
     .finish();
+}
+
+function stageKey(chunk: number): Uint8Array {
+  return numberedMetaKey(STAGE_PREFIX, chunk);
 }
 
 function chunkOfKey(key: Uint8Array): number {
@@ -44,15 +50,25 @@ export function stagedChunk(engine: Engine, chunk: number): Uint8Array | undefin
   return engine.get(Table.meta, stageKey(chunk));
 }
 
-/** Drops staged chunks that are not wanted (left over from a transfer of another state). */
-export function dropStaged(engine: Engine, isWanted: (chunk: number) => boolean): void {
+/**
+ * The staged chunks, one at a time, so that each may be deleted at once. Always on from the last one: an engine
+ * that keeps deletions in memory would go over all of them every time.
+ */
+function* stagedRows(engine: Engine): Generator<{ readonly chunk: number; readonly row: EngineEntry }> {
   let from = STAGE_FIRST;
   for (;;) {
     const [row] = engine.range(Table.meta, from, STAGE_END, 1);
     if (row === undefined) return;
     const chunk = chunkOfKey(row.key);
-    if (!isWanted(chunk)) engine.delete(Table.meta, row.key);
+    yield { chunk, row };
     from = stageKey(chunk + 1);
+  }
+}
+
+/** Drops staged chunks that are not wanted (left over from a transfer of another state). */
+export function dropStaged(engine: Engine, isWanted: (chunk: number) => boolean): void {
+  for (const { chunk, row } of stagedRows(engine)) {
+    if (!isWanted(chunk)) engine.delete(Table.meta, row.key);
   }
 }
 
@@ -71,15 +87,9 @@ export function finishInstallation(engine: Engine): void {
   const switched = engine.get(Table.meta, SWITCH_KEY);
   if (switched === undefined) return;
   let sizeBytes = 0;
-  // From where the last one was: an engine that keeps deletions in memory would go over all of them every time.
-  let from = STAGE_FIRST;
-  for (;;) {
-    const [row] = engine.range(Table.meta, from, STAGE_END, 1);
-    if (row === undefined) break;
-    const chunk = chunkOfKey(row.key);
+  for (const { chunk, row } of stagedRows(engine)) {
     moveChunk(engine, chunk, row.value);
     engine.delete(Table.meta, row.key);
-    from = stageKey(chunk + 1);
     sizeBytes += row.value.length;
     if (sizeBytes < UNIT_SIZE_BYTES) continue;
     engine.commit();

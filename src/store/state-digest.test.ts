@@ -12,7 +12,7 @@ import { StateInstaller } from "./state-transfer.ts";
 import { decodeLeaves, decodeManifest, leafHash, rootHash } from "./state-tree.ts";
 import { Store } from "./store.ts";
 import { operation } from "./test-arbitraries.test.ts";
-import { op, weakHasher } from "./test-kit.ts";
+import { fetchAll, op, weakHasher } from "./test-kit.ts";
 import type { Operation } from "./types.ts";
 
 const POSITION = "test/position";
@@ -283,17 +283,7 @@ test("a state that is installed brings its compaction with it, also an older one
   assert.ok(fallen.keepCheckpoint(22, proofOf(22)));
   while (fallen.work(1000));
   const installer = new StateInstaller(fallen, calm.checkpoint()!.root);
-  while (!installer.isComplete) {
-    for (const request of installer.requests(8)) {
-      if (request.type === "manifest") installer.addManifest(calm.manifest()!);
-      else if (request.type === "groupLeaves") {
-        installer.addGroupLeaves(request.group, calm.groupLeaves(request.group)!);
-      } else {
-        const bytes = calm.chunkPart(request.chunk, request.offsetBytes, 1e6)!;
-        installer.addChunkPart(request.chunk, request.offsetBytes, bytes);
-      }
-    }
-  }
+  fetchAll(installer, calm);
   installer.finish(21, proofOf(21));
   assert.deepEqual(fallen.checkpoint(), calm.checkpoint());
   assert.ok(!fallen.hasWork);

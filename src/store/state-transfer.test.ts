@@ -3,10 +3,10 @@ import { test } from "node:test";
 import { Prng } from "../base/prng.ts";
 import { MemoryEngine } from "../storage/memory-engine.ts";
 import { encodeOperation } from "./operation.ts";
-import { StateInstaller, TransferError, type TransferRequest } from "./state-transfer.ts";
+import { StateInstaller, TransferError } from "./state-transfer.ts";
 import { Store } from "./store.ts";
 import { plain } from "./test-arbitraries.test.ts";
-import { op, rangeOf, weakHasher } from "./test-kit.ts";
+import { answer, fetchAll, give, op, rangeOf, weakHasher } from "./test-kit.ts";
 import type { Operation } from "./types.ts";
 
 const NO_EXTRA = new Uint8Array(0);
@@ -52,30 +52,6 @@ function grow(store: Store, seed: number, revisions: number): void {
     if (prng.chance(0.02)) operations.push(op.compact(store.revision - 300 - prng.below(1000)));
     execute(store, store.timeMs + prng.below(300), operations);
   }
-}
-
-function answer(store: Store, request: TransferRequest, sizeMaxBytes: number): Uint8Array | undefined {
-  if (request.type === "manifest") return store.manifest();
-  if (request.type === "groupLeaves") return store.groupLeaves(request.group);
-  return store.chunkPart(request.chunk, request.offsetBytes, sizeMaxBytes);
-}
-
-function give(installer: StateInstaller, request: TransferRequest, bytes: Uint8Array): void {
-  if (request.type === "manifest") installer.addManifest(bytes);
-  else if (request.type === "groupLeaves") installer.addGroupLeaves(request.group, bytes);
-  else installer.addChunkPart(request.chunk, request.offsetBytes, bytes);
-}
-
-/** Runs a transfer to its end; gives the number of chunk parts that were fetched. */
-function fetchAll(installer: StateInstaller, source: Store, sizeMaxBytes = 700): number {
-  let parts = 0;
-  while (!installer.isComplete) {
-    for (const request of installer.requests(4)) {
-      if (request.type === "chunkPart") parts++;
-      give(installer, request, answer(source, request, sizeMaxBytes)!.slice());
-    }
-  }
-  return parts;
 }
 
 /** Every part of the kept checkpoint is there and fits its root. */

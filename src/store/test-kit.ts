@@ -4,6 +4,8 @@
  */
 import { fromByteString } from "../base/bytes.ts";
 import type { Hasher } from "../base/crypto.ts";
+import type { StateInstaller, TransferRequest } from "./state-transfer.ts";
+import type { Store } from "./store.ts";
 import type {
   Compare,
   DeleteRangeRequest,
@@ -93,3 +95,29 @@ export const weakHasher: Hasher = {
     return digest;
   },
 };
+
+/** What a store answers to a request of a transfer. */
+export function answer(store: Store, request: TransferRequest, sizeMaxBytes: number): Uint8Array | undefined {
+  if (request.type === "manifest") return store.manifest();
+  if (request.type === "groupLeaves") return store.groupLeaves(request.group);
+  return store.chunkPart(request.chunk, request.offsetBytes, sizeMaxBytes);
+}
+
+/** Gives an installer what it asked for. */
+export function give(installer: StateInstaller, request: TransferRequest, bytes: Uint8Array): void {
+  if (request.type === "manifest") installer.addManifest(bytes);
+  else if (request.type === "groupLeaves") installer.addGroupLeaves(request.group, bytes);
+  else installer.addChunkPart(request.chunk, request.offsetBytes, bytes);
+}
+
+/** Runs a transfer to its end; gives the number of chunk parts that were fetched. */
+export function fetchAll(installer: StateInstaller, source: Store, sizeMaxBytes = 700): number {
+  let parts = 0;
+  while (!installer.isComplete) {
+    for (const request of installer.requests(4)) {
+      if (request.type === "chunkPart") parts++;
+      give(installer, request, answer(source, request, sizeMaxBytes)!.slice());
+    }
+  }
+  return parts;
+}

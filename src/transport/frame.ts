@@ -2,6 +2,7 @@
  * Frames on a link: the length of the message in four bytes, then the message. A frame of length zero is a
  * sign of life and carries nothing.
  */
+import { readU32 } from "../base/bytes.ts";
 
 /** Bytes before each message. */
 export const FRAME_HEADER_SIZE_BYTES = 4;
@@ -66,13 +67,13 @@ export class FrameReader {
       }
       let length: number;
       if (this.#headerSize === 0 && end - at >= FRAME_HEADER_SIZE_BYTES) {
-        length = readLength(chunk, at);
+        length = readU32(chunk, at);
         at += FRAME_HEADER_SIZE_BYTES;
       } else {
         this.#header[this.#headerSize++] = chunk[at++]!;
         if (this.#headerSize < FRAME_HEADER_SIZE_BYTES) continue;
         this.#headerSize = 0;
-        length = readLength(this.#header, 0);
+        length = readU32(this.#header, 0);
       }
       if (length > this.#maxFrameBytes) return false;
       if (length === 0) continue;
@@ -97,8 +98,4 @@ export class FrameReader {
     this.#message = undefined;
     return this.#onFrame(message) ? at + size : chunk.length;
   }
-}
-
-function readLength(bytes: Uint8Array, at: number): number {
-  return bytes[at]! * 0x1000000 + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
 }
