@@ -52,6 +52,7 @@ const firstStreamsMax = 100;
 const frameBytesMax = 2 ** 14;
 const messageBytesMax = 64 * 2 ** 20;
 const cachedHeaderBlocksMax = 1000;
+const spareBytesMax = 2 ** 20;
 const nothing = Buffer.alloc(0);
 
 const connectionLost = (reason: string): CallStatus => ({ code: 14, text: `connection lost: ${reason}` });
@@ -83,7 +84,11 @@ export class Http2Connection {
   private outgoing: Buffer = Buffer.allocUnsafe(65_536);
   private outgoingLength = 0;
   private flushScheduled = false;
-  private incoming: Buffer = nothing;
+  /** A frame that came in more than one piece, as far as it is there. */
+  private readonly frame: Buffer = Buffer.allocUnsafe(frameHeaderBytes + frameBytesMax);
+  private frameLength = 0;
+  /** What the last message of several pieces was gathered in: the next one uses it again. */
+  private spare: Buffer = nothing;
   private headerBlock: Buffer[] = [];
   private headerFlags = 0;
   private sendWindowBytes = defaultWindowBytes;
@@ -229,38 +234,51 @@ export class Http2Connection {
 
   /** Takes what the socket received; the bytes may be overwritten afterwards. */
   receive(chunk: Buffer): void {
-    const data = this.incoming.length === 0 ? chunk : Buffer.concat([this.incoming, chunk]);
-    let offset = 0;
     try {
-      while (data.length - offset >= frameHeaderBytes && !this.closed) {
-        const length = (data[offset]! << 16) | (data[offset + 1]! << 8) | data[offset + 2]!;
-        if (length > frameBytesMax) throw new Error(`frame of ${length} bytes is too large`);
-        const end = offset + frameHeaderBytes + length;
-        if (end > data.length) break;
-        const id = data.readUInt32BE(offset + 5) & 0x7fffffff;
-        this.handleFrame(data[offset + 3]!, data[offset + 4]!, id, data, offset + frameHeaderBytes, end);
+      let offset = this.frameLength === 0 ? 0 : this.completeFrame(chunk);
+      while (chunk.length - offset >= frameHeaderBytes && !this.closed) {
+        const end = offset + frameLengthAt(chunk, offset);
+        if (end > chunk.length) break;
+        this.handleFrame(chunk, offset, end);
         offset = end;
       }
+      this.gatherFrame(chunk, offset, chunk.length - offset);
     } catch (error) {
       this.fail(error instanceof Error ? error.message : String(error));
       return;
     }
-    this.incoming = offset === data.length ? nothing : Buffer.from(data.subarray(offset));
     if (this.waiting.length > 0) this.sendWaiting();
   }
 
-  private handleFrame(
-    type: number,
-    flags: number,
-    id: number,
-    data: Buffer,
-    from: number,
-    end: number,
-  ): void {
+  /** Takes what is missing of the frame that came in pieces, and handles it once it is whole. */
+  private completeFrame(chunk: Buffer): number {
+    let offset = this.gatherFrame(chunk, 0, frameHeaderBytes - this.frameLength);
+    if (this.frameLength < frameHeaderBytes) return offset;
+    const length = frameLengthAt(this.frame, 0);
+    offset += this.gatherFrame(chunk, offset, length - this.frameLength);
+    if (this.frameLength < length) return offset;
+    this.frameLength = 0;
+    this.handleFrame(this.frame, 0, length);
+    return offset;
+  }
+
+  /** Keeps up to `wanted` bytes of the chunk for the frame that is not whole; returns how many those are. */
+  private gatherFrame(chunk: Buffer, offset: number, wanted: number): number {
+    const count = Math.min(Math.max(wanted, 0), chunk.length - offset);
+    if (count > 0) chunk.copy(this.frame, this.frameLength, offset, offset + count);
+    this.frameLength += count;
+    return count;
+  }
+
+  private handleFrame(data: Buffer, start: number, end: number): void {
+    const type = data[start + 3]!;
+    const flags = data[start + 4]!;
+    const id = data.readUInt32BE(start + 5) & 0x7fffffff;
+    const from = start + frameHeaderBytes;
     if (type === FrameType.data) this.handleData(flags, id, data, from, end);
     else if (type === FrameType.headers || type === FrameType.continuation) {
-      const start = type === FrameType.headers && flags & Flag.priority ? from + 5 : from;
-      this.handleHeaders(type, flags, id, data.subarray(start, end));
+      const block = type === FrameType.headers && flags & Flag.priority ? from + 5 : from;
+      this.handleHeaders(type, flags, id, data.subarray(block, end));
     } else if (type === FrameType.windowUpdate) {
       // Windows of single streams are not followed: every request fits the first window of its stream.
       if (id === 0) this.sendWindowBytes += data.readUInt32BE(from) & 0x7fffffff;
@@ -312,15 +330,32 @@ export class Http2Connection {
       }
       if (offset === end) return;
     }
-    appendPartial(stream, data.subarray(offset, end));
+    this.appendPartial(stream, data, offset, end);
     if (stream.partialLength < messagePrefixBytes) return;
     const needed = stream.partial.readUInt32BE(1) + messagePrefixBytes;
     if (needed > messageBytesMax) throw new Error(`message of ${needed} bytes is too large`);
     if (stream.partialLength < needed) return;
-    const whole = stream.partial.subarray(0, stream.partialLength);
+    const { partial: whole, partialLength } = stream;
     stream.partial = nothing;
     stream.partialLength = 0;
-    this.handleMessages(stream, whole, 0, whole.length);
+    this.handleMessages(stream, whole, 0, partialLength);
+    if (whole.length <= spareBytesMax) this.spare = whole;
+  }
+
+  /** Grows in powers of two: lists come in dozens of frames. */
+  private appendPartial(stream: Stream, data: Buffer, from: number, end: number): void {
+    if (stream.partial === nothing) {
+      stream.partial = this.spare;
+      this.spare = nothing;
+    }
+    const needed = stream.partialLength + end - from;
+    if (needed > stream.partial.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, stream.partial.length * 2, 4096));
+      stream.partial.copy(larger, 0, 0, stream.partialLength);
+      stream.partial = larger;
+    }
+    data.copy(stream.partial, stream.partialLength, from, end);
+    stream.partialLength = needed;
   }
 
   private handleHeaders(type: number, flags: number, id: number, block: Buffer): void {
@@ -405,16 +440,11 @@ function flush(connection: Http2Connection): void {
   connection.flush();
 }
 
-/** Grows in powers of two: lists come in dozens of frames. */
-function appendPartial(stream: Stream, piece: Buffer): void {
-  const needed = stream.partialLength + piece.length;
-  if (needed > stream.partial.length) {
-    const larger = Buffer.allocUnsafe(Math.max(needed, stream.partial.length * 2, 1024));
-    stream.partial.copy(larger, 0, 0, stream.partialLength);
-    stream.partial = larger;
-  }
-  piece.copy(stream.partial, stream.partialLength);
-  stream.partialLength = needed;
+/** Length of a frame with its header, which must be there. */
+function frameLengthAt(data: Buffer, offset: number): number {
+  const length = (data[offset]! << 16) | (data[offset + 1]! << 8) | data[offset + 2]!;
+  if (length > frameBytesMax) throw new Error(`frame of ${length} bytes is too large`);
+  return frameHeaderBytes + length;
 }
 
 /** grpc-message is percent-encoded; what is malformed is left as it is. */
