@@ -11,7 +11,8 @@
 import { mkdirSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { type Database, open, type RootDatabase } from "lmdb";
-import { toByteString } from "../base/bytes.ts";
+import { readU32, toByteString } from "../base/bytes.ts";
+import { Slab } from "../base/slab.ts";
 import { type Engine, EngineCorruptError, type EngineEntry, type Table } from "../store/engine.ts";
 import { OrderedMap } from "../store/ordered-map.ts";
 
@@ -87,6 +88,7 @@ export class LmdbEngine implements Engine {
   #commitWaiters: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #lastWrite: Promise<unknown> = Promise.resolve();
+  readonly #read = new Slab();
   #failure: { readonly error: unknown } | undefined;
   #closed = false;
 
@@ -115,8 +117,12 @@ export class LmdbEngine implements Engine {
       if (older !== undefined) return older.value;
       if (generation.cleared) return undefined;
     }
-    const stored = this.#databases[table]!.getBinary(key);
-    return stored === undefined ? undefined : checked(table, key, stored);
+    const stored = this.#databases[table]!.getBinaryFast(key);
+    if (stored === undefined) return undefined;
+    // LMDB reads into a buffer of its own that the next read overwrites; its length is that of this value.
+    const copy = this.#read.allocate(stored.length);
+    copy.set(stored.subarray(0, stored.length));
+    return checked(table, key, copy);
   }
 
   range(table: Table, from: Uint8Array, to: Uint8Array, limit: number): EngineEntry[] {
@@ -333,11 +339,11 @@ interface PageStats {
 }
 
 /** The value without its checksum, once that fits. */
-function checked(table: Table, key: Uint8Array, stored: Buffer): Uint8Array {
+function checked(table: Table, key: Uint8Array, stored: Uint8Array): Uint8Array {
   const end = stored.length - CRC_SIZE_BYTES;
   if (end >= 0) {
     const value = new Uint8Array(stored.buffer, stored.byteOffset, end);
-    if (crc32(value, crc32(key)) === stored.readUInt32BE(end)) return value;
+    if (crc32(value, crc32(key)) === readU32(stored, end)) return value;
   }
   const name = TABLE_NAMES[table];
   throw new EngineCorruptError(

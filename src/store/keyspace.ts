@@ -10,6 +10,7 @@ import type { LeaseBook } from "./lease-book.ts";
 import { RecentRecords } from "./recent-records.ts";
 import {
   decodeRecord,
+  keyValueOfRecord,
   type PreviousSource,
   RecordEncoder,
   type RecordFields,
@@ -178,23 +179,12 @@ export class Keyspace implements PreviousSource {
   }
 
   keyValue(entry: KeyEntry): KeyValue {
-    return { ...this.#withoutValue(entry), value: this.value(entry) };
+    return keyValueOf(entry, this.value(entry));
   }
 
   /** Like `keyValue` with an empty value and without reading the record. */
   keyValueWithoutValue(entry: KeyEntry): KeyValue {
-    return this.#withoutValue(entry);
-  }
-
-  #withoutValue(entry: KeyEntry): KeyValue {
-    return {
-      key: entry.key,
-      createRevision: entry.createRevision,
-      modRevision: entry.modRevision,
-      version: entry.version,
-      value: NO_VALUE,
-      lease: entry.lease,
-    };
+    return keyValueOf(entry, NO_VALUE);
   }
 
   /** The key as of a revision that is not compacted, or undefined when it did not exist then. */
@@ -227,8 +217,11 @@ export class Keyspace implements PreviousSource {
     let before = record;
     while (before.prevRevision === record.modRevision)
       before = this.record(before.prevRevision, before.prevSub);
-    if (before.prevRevision === 0) return undefined;
-    return this.record(before.prevRevision, before.prevSub).kv;
+    const { prevRevision, prevSub } = before;
+    if (prevRevision === 0) return undefined;
+    const recent = this.recent.get(prevRevision, prevSub);
+    if (recent !== undefined) return recent.kv;
+    return keyValueOfRecord(this.#recordBytes(prevRevision, prevSub), record.key, prevRevision, prevSub);
   }
 
   /** Compacts logically: older revisions can not be read any more. The caller checked the revision. */
@@ -306,6 +299,11 @@ function putFields(
   prevSub: number,
 ): RecordFields {
   return { put: true, key, modRevision, sub, createRevision, version, lease, prevRevision, prevSub };
+}
+
+function keyValueOf(entry: KeyEntry, value: Uint8Array): KeyValue {
+  const { key, createRevision, modRevision, version, lease } = entry;
+  return { key, createRevision, modRevision, version, value, lease };
 }
 
 function entryOf(fields: RecordFields, sizeBytes: number): KeyEntry {

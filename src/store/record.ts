@@ -7,6 +7,7 @@
  * value. A record is found under its revision (8 bytes) and sub (4 bytes).
  */
 import { readU32, toByteString } from "../base/bytes.ts";
+import { Slab } from "../base/slab.ts";
 import { EngineCorruptError } from "./engine.ts";
 import type { KeyValue, WatchEvent } from "./types.ts";
 
@@ -14,9 +15,6 @@ const HEADER_SIZE_BYTES = 53;
 const KIND_PUT = 1;
 const KIND_DELETE = 2;
 const HIGH_UNIT = 0x100000000;
-const SLAB_SIZE_BYTES = 65536;
-/** Larger records get memory of their own, so that a slab is never mostly wasted. */
-const SLAB_RECORD_SIZE_MAX_BYTES = 8192;
 
 /** Finds the version before a record, for watchers that want it. */
 export interface PreviousSource {
@@ -115,25 +113,13 @@ export function revisionOfKey(key: Uint8Array): number {
   return readU32(key, 0) * HIGH_UNIT + readU32(key, 4);
 }
 
-/** Encodes records into slabs: many records share one buffer, so that a put costs no buffer of its own. */
+/** Encodes records into slabs, so that a put costs no buffer of its own. */
 export class RecordEncoder {
-  #slab = new Uint8Array(SLAB_SIZE_BYTES);
-  #used = 0;
-
-  #allocate(sizeBytes: number): Uint8Array {
-    if (sizeBytes > SLAB_RECORD_SIZE_MAX_BYTES) return new Uint8Array(sizeBytes);
-    if (this.#used + sizeBytes > SLAB_SIZE_BYTES) {
-      this.#slab = new Uint8Array(SLAB_SIZE_BYTES);
-      this.#used = 0;
-    }
-    const start = this.#used;
-    this.#used = start + sizeBytes;
-    return this.#slab.subarray(start, this.#used);
-  }
+  readonly #slab = new Slab();
 
   encode(fields: RecordFields, value: Uint8Array): Uint8Array {
     const { key, lease } = fields;
-    const bytes = this.#allocate(recordSizeBytes(key, value));
+    const bytes = this.#slab.allocate(recordSizeBytes(key, value));
     bytes[0] = fields.put ? KIND_PUT : KIND_DELETE;
     writeU53(bytes, 1, fields.modRevision);
     writeU32(bytes, 9, fields.sub);
@@ -184,6 +170,31 @@ export function decodeRecord(bytes: Uint8Array, source: PreviousSource): StoredR
     : empty && end === bytes.length;
   if (!consistent) throw new EngineCorruptError("a record contradicts itself; repair from peers");
   return new StoredRecord(fields, bytes, source);
+}
+
+/**
+ * The key-value pair of a put record whose key and position are known. Throws EngineCorruptError when the bytes
+ * are not that record.
+ */
+export function keyValueOfRecord(bytes: Uint8Array, key: string, revision: number, sub: number): KeyValue {
+  const end = HEADER_SIZE_BYTES + key.length;
+  const fits =
+    bytes.length >= end &&
+    bytes[0] === KIND_PUT &&
+    readU53(bytes, 1) === revision &&
+    readU32(bytes, 9) === sub &&
+    readU32(bytes, 49) === key.length;
+  if (!fits) {
+    throw new EngineCorruptError(`revision ${revision}.${sub} holds another record; repair from peers`);
+  }
+  return {
+    key,
+    createRevision: readU53(bytes, 13),
+    modRevision: revision,
+    version: readU53(bytes, 21),
+    value: bytes.subarray(end),
+    lease: readI64(bytes, 29),
+  };
 }
 
 function writeU32(bytes: Uint8Array, at: number, value: number): void {
