@@ -14,7 +14,7 @@ import { type OutputFormat, outputOption, withExamples } from "./output-option.t
 
 /** A member that does not end by itself within this time is ended. */
 const STOP_TIMEOUT_MS = 5_000;
-const REPORT_INTERVAL_MS = 50;
+const REPORT_INTERVAL_MS = 100;
 
 interface NodeOptions {
   readonly config: string;

@@ -3,21 +3,13 @@
  * numbers that are only put into Prometheus' form when somebody asks.
  */
 import { Gauge, type Metric, type Registry } from "prom-client";
+import type { Sample } from "./duration-histogram.ts";
 import type { Traffic } from "./grpc/call.ts";
 import type { Method } from "./grpc/method.ts";
-import { HANDLING_BUCKETS_SECONDS } from "./grpc/method-stats.ts";
 import { GRPC_CODE_NAMES } from "./grpc/status.ts";
 import type { Listener } from "./listener.ts";
 import { SERVER_VERSION, type ServiceContext } from "./services/context.ts";
 import type { WatchHub } from "./watch/watch-hub.ts";
-
-/** One line of a metric. */
-export interface Sample {
-  /** Where it is another than the metric's (a histogram's `_bucket`). */
-  readonly metricName?: string;
-  readonly labels: Record<string, string | number>;
-  readonly value: number;
-}
 
 export interface ComputedMetric {
   readonly name: string;
@@ -84,22 +76,11 @@ function registerGrpc(registry: Registry, methods: readonly Method[]): void {
     name: "grpc_server_handling_seconds",
     help: "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.",
     type: "histogram",
-    samples: () => methods.flatMap((method) => histogram(method, labels(method))),
+    samples: () =>
+      methods.flatMap((method) =>
+        method.stats.durations.samples("grpc_server_handling_seconds", labels(method)),
+      ),
   });
-}
-
-function histogram({ stats }: Method, labels: Record<string, string>): Sample[] {
-  const name = "grpc_server_handling_seconds";
-  const samples: Sample[] = [];
-  let count = 0;
-  stats.buckets.forEach((calls, i) => {
-    count += calls;
-    const le = HANDLING_BUCKETS_SECONDS[i] ?? "+Inf";
-    samples.push({ metricName: `${name}_bucket`, labels: { ...labels, le }, value: count });
-  });
-  samples.push({ metricName: `${name}_sum`, labels, value: stats.sumSeconds });
-  samples.push({ metricName: `${name}_count`, labels, value: count });
-  return samples;
 }
 
 function gauge(registry: Registry, name: string, help: string, value: () => number): void {

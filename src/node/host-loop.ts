@@ -7,7 +7,7 @@ import type { MemberIndex, Now, ReplicaInput, ReplicaOutput, TraceEvent } from "
 import type { BackendErrorCode, OperationResult } from "../store/types.ts";
 
 /** At least this often the replica sees the time pass (replica/contract.ts). */
-export const TICK_MS = 10;
+export const TICK_MS = 20;
 
 /** A turn longer than this means that timers of the agreement ran late; it is counted. */
 const SLOW_TURN_MS = 100;

@@ -2,7 +2,9 @@
  * Figures of agreement, log and process for Prometheus; the door adds its own to the same registry. Names are etcd's where the meaning is the same, so that its boards
  * and alerts go on working; what only KmMR has starts with kmmr_.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { DurationHistogram } from "../gateway/duration-histogram.ts";
+import { registerComputed } from "../gateway/metrics.ts";
 import type { TraceEvent } from "../replica/contract.ts";
 
 /** What is asked of the process when Prometheus scrapes: nothing of it is kept up to date in between. */
@@ -19,7 +21,10 @@ export interface MetricsSource {
 }
 
 /** etcd's buckets of the log sync: 1 ms doubling to 8 s, and three finer ones for fast disks. */
-const SYNC_BUCKETS_S = [0.000125, 0.00025, 0.0005, ...Array.from({ length: 14 }, (_, i) => 0.001 * 2 ** i)];
+const SYNC_BOUNDS_S = [0.000125, 0.00025, 0.0005, ...Array.from({ length: 14 }, (_, i) => 0.001 * 2 ** i)];
+
+/** Each sample wakes the process up, also when it has nothing to do. */
+const EVENT_LOOP_SAMPLE_INTERVAL_MS = 100;
 
 /** All figures of one process. */
 export class Metrics {
@@ -41,19 +46,22 @@ export class Metrics {
     "kmmr_slow_turns_total",
     "Turns of the event loop of more than 100 ms.",
   );
-  readonly #sync: Histogram;
+  readonly #sync = new DurationHistogram(SYNC_BOUNDS_S);
   readonly #members: readonly string[];
   #leader: number | undefined;
 
   constructor(source: MetricsSource) {
     this.#members = source.members;
-    this.#sync = new Histogram({
+    registerComputed(this.registry, {
       name: "etcd_disk_wal_fsync_duration_seconds",
       help: "Duration of one sync of the log.",
-      buckets: SYNC_BUCKETS_S,
-      registers: [this.registry],
+      type: "histogram",
+      samples: () => this.#sync.samples("etcd_disk_wal_fsync_duration_seconds"),
     });
-    collectDefaultMetrics({ register: this.registry });
+    collectDefaultMetrics({
+      register: this.registry,
+      eventLoopMonitoringPrecision: EVENT_LOOP_SAMPLE_INTERVAL_MS,
+    });
     this.#gauges(source);
   }
 
@@ -117,7 +125,7 @@ export class Metrics {
   }
 
   logSynced(durationMs: number): void {
-    this.#sync.observe(durationMs / 1000);
+    this.#sync.observe(durationMs);
   }
 
   /** The text that Prometheus reads. */

@@ -18,7 +18,7 @@ export interface Now {
 export type ReplicaInput =
   /** Bytes of one message from a peer, whose identity the link has proved. */
   | { readonly type: "message"; readonly from: MemberIndex; readonly bytes: Uint8Array }
-  /** At least every 10 ms. */
+  /** At least every 20 ms. */
   | { readonly type: "tick" }
   /** All records with a sequence up to and including this one are on disk. */
   | { readonly type: "durable"; readonly sequence: number }

@@ -135,7 +135,7 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
     ),
     livenessMs: 120_000,
     leftDead,
-    tickMs: shape.pick([5, 10, 10, 10, 10, 10]),
+    tickMs: shape.pick([5, 10, 20, 20, 20, 20]),
     workDelayMeanMs: shape.pick([0.02, 0.1, 1]),
     network: drawNetwork(network),
     disk: drawDisk(disk),
