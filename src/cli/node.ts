@@ -7,6 +7,7 @@ import { Command, Option } from "commander";
 import { ConfigError, loadConfig } from "../node/config.ts";
 import { createLogger, type Logger } from "../node/logger.ts";
 import type { Member } from "../node/member.ts";
+import { compileSooner } from "../node/tiering.ts";
 import { LogDamagedError } from "../storage/log-errors.ts";
 import type { MasterReport } from "./demo-process.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
@@ -76,6 +77,7 @@ async function checkConfig(options: NodeOptions): Promise<void> {
 
 async function runNode(options: NodeOptions): Promise<void> {
   if (options.check === true) return checkConfig(options);
+  compileSooner();
   const config = await starting(async () => loadConfig(options.config));
   const logger = createLogger(config.log.level);
   let member: Member | undefined;
