@@ -4,6 +4,7 @@
  * long, out of bounds or followed by anything.
  */
 import { readU32, toByteString } from "./bytes.ts";
+import { Slab } from "./slab.ts";
 
 /** Bytes from outside that are not an encoding of what was expected. Counted and dropped, never fatal. */
 export class DecodeError extends Error {
@@ -11,13 +12,12 @@ export class DecodeError extends Error {
 }
 
 const MAX_SAFE_HIGH = 0x1fffff;
-/** Short-lived results share arrays of this size: an array of its own costs an allocation outside the heap. */
-const SLAB_SIZE_BYTES = 64 << 10;
-/** A longer result gets an array of its own. */
-const SLAB_SHARE_MAX_BYTES = 8 << 10;
+/** V8 keeps an array of up to this size in its heap; a longer one costs an allocation outside. */
+const HEAP_ARRAY_MAX_BYTES = 64;
 
-let slab = new Uint8Array(SLAB_SIZE_BYTES);
-let slabUsed = 0;
+/** What soon dies and what lives on lie apart: a slab lives as long as the last array in it. */
+const shortLived = new Slab();
+const longLived = new Slab();
 
 /** Appends fields to a growing buffer. `finish` gives the bytes and leaves the writer empty. */
 export class Writer {
@@ -123,15 +123,14 @@ export class Writer {
    * others, which lives as long as the last of them.
    */
   finishShared(): Uint8Array {
-    const length = this.#length;
-    if (length > SLAB_SHARE_MAX_BYTES) return this.finish();
-    if (slabUsed + length > SLAB_SIZE_BYTES) {
-      slab = new Uint8Array(SLAB_SIZE_BYTES);
-      slabUsed = 0;
-    }
-    slab.set(this.view(), slabUsed);
-    slabUsed += length;
-    return slab.subarray(slabUsed - length, slabUsed);
+    return this.finishIn(shortLived);
+  }
+
+  /** The bytes written so far, in an array of this slab. */
+  finishIn(slab: Slab): Uint8Array {
+    const done = slab.allocate(this.#length);
+    done.set(this.view());
+    return done;
   }
 
   /** The bytes written so far, in an array of their own. */
@@ -215,7 +214,17 @@ export class Reader {
   /** A copy of the next `size` bytes, for what outlives the message. */
   copy(size: number): Uint8Array {
     const at = this.#take(size);
-    return this.#bytes.slice(at, at + size);
+    if (size <= HEAP_ARRAY_MAX_BYTES) return this.#bytes.slice(at, at + size);
+    const copied = longLived.allocate(size);
+    copied.set(this.#bytes.subarray(at, at + size));
+    return copied;
+  }
+
+  /** A copy of length-prefixed bytes, of at most `maxSizeBytes`. */
+  copiedBytes(maxSizeBytes = 0xffffffff): Uint8Array {
+    const size = this.u32();
+    if (size > maxSizeBytes) throw new DecodeError(`${size} bytes, at most ${maxSizeBytes} allowed`);
+    return this.copy(size);
   }
 
   /** A view (no copy) of length-prefixed bytes, of at most `maxSizeBytes`. */

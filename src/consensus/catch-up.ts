@@ -104,8 +104,11 @@ export function onBundleRequest(
 
 function recentBundle(core: Core, digest: Uint8Array): Bundle | undefined {
   for (let cid = core.lastDecided; cid > core.lastDecided - RECENT; cid--) {
-    const found = core.history.get(cid)?.bundles.find((bundle) => equalBytes(bundle.digest, digest));
-    if (found !== undefined) return found;
+    const kept = core.history.get(cid);
+    if (kept === undefined) continue;
+    const { bundles } = decodeValue(kept.encodedValue);
+    const at = bundles.findIndex((reference) => equalBytes(reference.digest, digest));
+    if (at >= 0) return decodeBundle(core.hasher, core.membership.digest, kept.bodies[at]!);
   }
   return undefined;
 }
@@ -167,7 +170,7 @@ export function onDecisionsRequest(core: Core, from: number, first: number): voi
   let last = first;
   let sizeBytes = 0;
   for (; last <= core.lastDecided && last - first < DECISIONS_COUNT; last++) {
-    sizeBytes += core.history.get(last)!.bundles.reduce((sum, bundle) => sum + bundle.encoded.length, 0);
+    sizeBytes += core.history.get(last)!.bodies.reduce((sum, body) => sum + body.length, 0);
     if (sizeBytes > DECISIONS_SIZE_BYTES && last > first) break;
   }
   // The certificate is of the last instance; values are chained to it. Walk back to one that is complete.
@@ -176,8 +179,8 @@ export function onDecisionsRequest(core: Core, from: number, first: number): voi
     if (certificate === undefined) continue;
     const instances: DecidedInstance[] = [];
     for (let cid = first; cid <= end; cid++) {
-      const entry = core.history.get(cid)!;
-      instances.push({ value: entry.encodedValue, bundles: entry.bundles.map((bundle) => bundle.encoded) });
+      const { encodedValue, bodies } = core.history.get(cid)!;
+      instances.push({ value: encodedValue, bundles: bodies });
     }
     core.send(from, { type: "decisions", first, instances, certificate }, "bulk");
     return;

@@ -4,10 +4,18 @@
  */
 import { assert } from "../base/assert.ts";
 import { equalBytes } from "../base/bytes.ts";
+import { Reader, Writer } from "../base/codec.ts";
+import { Slab } from "../base/slab.ts";
 import type { Bundle } from "./bundle.ts";
 import type { CertificateChecker } from "./certificates.ts";
-import type { Membership } from "./membership.ts";
-import type { AcceptSignature, DecisionCertificate, MemberSignature } from "./messages.ts";
+import { MAX_MEMBERS, type Membership } from "./membership.ts";
+import {
+  type AcceptSignature,
+  type DecisionCertificate,
+  type MemberSignature,
+  readAcceptSignature,
+  writeAcceptSignature,
+} from "./messages.ts";
 import { acceptStatement } from "./statements.ts";
 import type { Value } from "./value.ts";
 
@@ -20,16 +28,77 @@ export interface DecidedEntry {
   readonly bundles: readonly Bundle[];
   /** ACCEPTs of the deciding ballot by member, as received. */
   readonly accepts: (AcceptSignature | undefined)[];
-  /** Own ACCEPT, with the WRITEs behind it, while no certificate covers the instance. */
-  claim: { readonly regency: number; readonly writes: readonly MemberSignature[] } | undefined;
+  /** Own ACCEPT, with the WRITEs behind it, where there is one and no certificate. */
+  readonly claim: { readonly regency: number; readonly writes: readonly MemberSignature[] } | undefined;
+  readonly certificate: DecisionCertificate | undefined;
+}
+
+/**
+ * A decision as the history keeps it, for thousands of instances: value and bodies as they are sent, and once a
+ * certificate covers it, its ACCEPTs in one array.
+ */
+export class KeptDecision {
+  readonly cid: number;
+  readonly regency: number;
+  readonly digest: Uint8Array;
+  readonly encodedValue: Uint8Array;
+  /** Encoded bundles, in the value's order. */
+  readonly bodies: readonly Uint8Array[];
+  claim: DecidedEntry["claim"];
   certificate: DecisionCertificate | undefined;
+  #accepts: (AcceptSignature | undefined)[] | undefined;
+  #packed: Uint8Array | undefined;
+
+  constructor(entry: DecidedEntry) {
+    this.cid = entry.cid;
+    this.regency = entry.regency;
+    this.digest = entry.digest;
+    this.encodedValue = entry.encodedValue;
+    this.bodies = entry.bundles.map((bundle) => bundle.encoded);
+    this.claim = entry.claim;
+    this.certificate = entry.certificate;
+    this.#accepts = entry.accepts;
+  }
+
+  /** ACCEPTs of the deciding ballot by member, as received. */
+  get accepts(): (AcceptSignature | undefined)[] {
+    if (this.#accepts === undefined) {
+      this.#accepts = unpackAccepts(this.#packed!);
+      this.#packed = undefined;
+    }
+    return this.#accepts;
+  }
+
+  /** A certificate, of this or a later instance, covers the decision: no claim is made for it any more. */
+  cover(): void {
+    this.claim = undefined;
+    if (this.#accepts === undefined) return;
+    this.#packed = packAccepts(this.certificate === undefined ? this.#accepts : []);
+    this.#accepts = undefined;
+  }
+}
+
+const scratch = new Writer(1024);
+const packed = new Slab();
+
+function packAccepts(accepts: readonly (AcceptSignature | undefined)[]): Uint8Array {
+  scratch.list(accepts, (accept) => {
+    scratch.boolean(accept !== undefined);
+    if (accept !== undefined) writeAcceptSignature(accept, scratch);
+  });
+  return scratch.finishIn(packed);
+}
+
+function unpackAccepts(bytes: Uint8Array): (AcceptSignature | undefined)[] {
+  const r = new Reader(bytes);
+  return r.list(MAX_MEMBERS, () => (r.boolean() ? readAcceptSignature(r) : undefined));
 }
 
 export class DecisionHistory {
   readonly #membership: Membership;
   readonly #checker: CertificateChecker;
   readonly #onBadSignature: (member: number) => void;
-  #entries: DecidedEntry[] = [];
+  #entries: KeptDecision[] = [];
   /** Instance before the first entry. */
   #base = 0;
   /** Certificate of the instance at the base, when the base is a checkpoint. */
@@ -61,13 +130,13 @@ export class DecisionHistory {
     return this.#covered;
   }
 
-  get(cid: number): DecidedEntry | undefined {
+  get(cid: number): KeptDecision | undefined {
     return this.#entries[cid - this.#base - 1];
   }
 
   add(entry: DecidedEntry): void {
     assert(entry.cid === this.last + 1, "decisions are kept in order");
-    this.#entries.push(entry);
+    this.#entries.push(new KeptDecision(entry));
     if (entry.certificate !== undefined) this.#noteCertified(entry.cid);
   }
 
@@ -92,7 +161,8 @@ export class DecisionHistory {
   /** A late ACCEPT for a decided instance; kept when it is one of the deciding ballot. */
   addAccept(cid: number, regency: number, digest: Uint8Array, accept: AcceptSignature): void {
     const entry = this.get(cid);
-    if (entry === undefined || entry.certificate !== undefined || entry.regency !== regency) return;
+    // The history keeps no more of what a certificate covers than it had then.
+    if (entry === undefined || cid <= this.#certified || entry.regency !== regency) return;
     if (!equalBytes(entry.digest, digest)) return;
     entry.accepts[accept.member] ??= accept;
   }
@@ -144,8 +214,7 @@ export class DecisionHistory {
   #noteCertified(cid: number): void {
     // The values are chained by digest, so this certificate covers every instance below it.
     for (let below = Math.max(this.#certified, this.#base) + 1; below <= cid; below++) {
-      const entry = this.get(below)!;
-      entry.claim = undefined;
+      this.get(below)!.cover();
     }
     this.#certified = Math.max(this.#certified, cid);
     this.#covered = Math.max(this.#covered, cid);

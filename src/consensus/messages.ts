@@ -226,12 +226,23 @@ export function readMemberSignature(r: Reader): MemberSignature {
   return { member: r.u8(), signature: r.copy(SIGNATURE_SIZE_BYTES) };
 }
 
+export function writeAcceptSignature(accept: AcceptSignature, w: Writer): void {
+  writeMemberSignature(accept, w);
+  w.u53(accept.executedCid).raw(accept.executionHash);
+}
+
+export function readAcceptSignature(r: Reader): AcceptSignature {
+  return {
+    member: r.u8(),
+    signature: r.copy(SIGNATURE_SIZE_BYTES),
+    executedCid: r.u53(),
+    executionHash: r.copy(DIGEST_SIZE_BYTES),
+  };
+}
+
 export function writeCertificate(certificate: DecisionCertificate, w: Writer): void {
   w.u53(certificate.cid).u53(certificate.regency).raw(certificate.digest);
-  w.list(certificate.accepts, (accept) => {
-    writeMemberSignature(accept, w);
-    w.u53(accept.executedCid).raw(accept.executionHash);
-  });
+  w.list(certificate.accepts, writeAcceptSignature);
 }
 
 export function readCertificate(r: Reader): DecisionCertificate {
@@ -239,11 +250,7 @@ export function readCertificate(r: Reader): DecisionCertificate {
     cid: r.u53(),
     regency: r.u53(),
     digest: r.copy(DIGEST_SIZE_BYTES),
-    accepts: r.list(MAX_MEMBERS, () => ({
-      ...readMemberSignature(r),
-      executedCid: r.u53(),
-      executionHash: r.copy(DIGEST_SIZE_BYTES),
-    })),
+    accepts: r.list(MAX_MEMBERS, readAcceptSignature),
   };
 }
 
@@ -416,7 +423,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
         type,
         regency: r.u53(),
         cid: r.u53(),
-        value: r.bytes(MAX_VALUE_SIZE_BYTES).slice(),
+        value: r.copiedBytes(MAX_VALUE_SIZE_BYTES),
         authorityHash: r.copy(DIGEST_SIZE_BYTES),
         signature: r.copy(SIGNATURE_SIZE_BYTES),
       };
@@ -441,7 +448,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
     case "stop":
       return { type, regency: r.u53(), signature: r.copy(SIGNATURE_SIZE_BYTES) };
     case "stopData":
-      return { type, body: r.bytes().slice(), signature: r.copy(SIGNATURE_SIZE_BYTES) };
+      return { type, body: r.copiedBytes(), signature: r.copy(SIGNATURE_SIZE_BYTES) };
     case "sync":
       return {
         type,
@@ -449,7 +456,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
           authority: readAuthority(r),
           collects: r.list(MAX_MEMBERS, () => ({
             member: r.u8(),
-            body: r.bytes().slice(),
+            body: r.copiedBytes(),
             signature: r.copy(SIGNATURE_SIZE_BYTES),
           })),
           signature: r.copy(SIGNATURE_SIZE_BYTES),
@@ -466,7 +473,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
     case "valueRequest":
       return { type, cid: r.u53(), digest: r.copy(DIGEST_SIZE_BYTES) };
     case "value":
-      return { type, cid: r.u53(), value: r.bytes(MAX_VALUE_SIZE_BYTES).slice() };
+      return { type, cid: r.u53(), value: r.copiedBytes(MAX_VALUE_SIZE_BYTES) };
     case "acceptRequest":
       return { type, cid: r.u53() };
     case "decisionsRequest":
@@ -478,8 +485,8 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
         type,
         first: r.u53(),
         instances: r.list(MAX_DECISIONS_PER_MESSAGE, () => ({
-          value: r.bytes(MAX_VALUE_SIZE_BYTES).slice(),
-          bundles: r.list(MAX_BUNDLES_PER_VALUE, () => r.bytes().slice()),
+          value: r.copiedBytes(MAX_VALUE_SIZE_BYTES),
+          bundles: r.list(MAX_BUNDLES_PER_VALUE, () => r.copiedBytes()),
         })),
         certificate: readCertificate(r),
       };
@@ -492,9 +499,9 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
     case "fenceReply":
       return { type, nonce: r.u53(), accepted: r.u53(), regency: r.u53() };
     case "stateRequest":
-      return { type, cid: r.u53(), request: r.bytes().slice() };
+      return { type, cid: r.u53(), request: r.copiedBytes() };
     case "stateReply":
-      return { type, cid: r.u53(), request: r.bytes().slice(), reply: r.bytes().slice() };
+      return { type, cid: r.u53(), request: r.copiedBytes(), reply: r.copiedBytes() };
     case undefined:
       throw new DecodeError("unknown message type");
   }

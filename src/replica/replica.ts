@@ -4,6 +4,7 @@
  */
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import type { Hasher, Signer, Verifier } from "../base/crypto.ts";
+import { decodeBundle } from "../consensus/bundle.ts";
 import { Consensus, type CoreMessage, OUTBOX_MAX } from "../consensus/consensus.ts";
 import type { Core } from "../consensus/core.ts";
 import type { DecidedEntry } from "../consensus/decision-history.ts";
@@ -18,6 +19,7 @@ import {
   encodeAppliedPosition,
   recover,
 } from "../consensus/recovery.ts";
+import { decodeValue } from "../consensus/value.ts";
 import type { Engine } from "../store/engine.ts";
 import { encodeOperation } from "../store/operation.ts";
 import { Store } from "../store/store.ts";
@@ -61,7 +63,7 @@ export interface ReplicaConfig {
 }
 
 interface Executable {
-  readonly entry: DecidedEntry;
+  readonly entry: Pick<DecidedEntry, "cid" | "digest" | "value" | "bundles">;
   /** Encoded origin table as of this instance. */
   readonly table: Uint8Array;
 }
@@ -547,16 +549,18 @@ export class Replica {
     table.read(new Reader(position.table));
     const executables: Executable[] = [];
     for (let cid = position.cid + 1; cid <= core.lastDecided; cid++) {
-      const entry = core.history.get(cid);
-      if (entry === undefined) {
+      const kept = core.history.get(cid);
+      if (kept === undefined) {
         // The history begins later than this state ends: only a newer state helps.
         this.#stateSync.repair(cid);
         return [];
       }
-      table.advance(entry.value.bundles);
+      const value = decodeValue(kept.encodedValue);
+      const bundles = kept.bodies.map((body) => decodeBundle(this.#hasher, core.membership.digest, body));
+      table.advance(value.bundles);
       const w = new Writer(64);
       table.write(w);
-      executables.push({ entry, table: w.finish() });
+      executables.push({ entry: { cid, digest: kept.digest, value, bundles }, table: w.finish() });
     }
     return executables;
   }
