@@ -8,36 +8,31 @@ import {
   sign,
   verify,
 } from "node:crypto";
-import { concatBytes, toByteString } from "../base/bytes.ts";
-import {
-  DIGEST_SIZE_BYTES,
-  type Hasher,
-  SIGNATURE_SIZE_BYTES,
-  type Signer,
-  type Verifier,
-} from "../base/crypto.ts";
+import { fromByteString, toByteString } from "../base/bytes.ts";
+import { type Hasher, SIGNATURE_SIZE_BYTES, type Signer, type Verifier } from "../base/crypto.ts";
 
 /** Up to this size several parts are put together and hashed in one call, which beats a hash object. */
 const JOIN_LIMIT_BYTES = 2048;
+const joined = new Uint8Array(JOIN_LIMIT_BYTES);
 
 /** SHA-256. */
 export class NodeHasher implements Hasher {
   hash(...parts: Uint8Array[]): Uint8Array {
-    let digest: Buffer;
-    if (parts.length === 1) {
-      digest = hash("sha256", parts[0]!, "buffer");
-    } else {
-      let total = 0;
-      for (const part of parts) total += part.length;
-      if (total <= JOIN_LIMIT_BYTES) {
-        digest = hash("sha256", concatBytes(parts), "buffer");
-      } else {
-        const state = createHash("sha256");
-        for (const part of parts) state.update(part);
-        digest = state.digest();
+    if (parts.length === 1) return fromByteString(hash("sha256", parts[0]!, "binary"));
+    let total = 0;
+    for (const part of parts) total += part.length;
+    if (total <= JOIN_LIMIT_BYTES) {
+      let at = 0;
+      for (const part of parts) {
+        joined.set(part, at);
+        at += part.length;
       }
+      // As text: a buffer of its own outside the heap costs twice as much as the hash.
+      return fromByteString(hash("sha256", joined.subarray(0, total), "binary"));
     }
-    return new Uint8Array(digest.buffer, digest.byteOffset, DIGEST_SIZE_BYTES);
+    const state = createHash("sha256");
+    for (const part of parts) state.update(part);
+    return fromByteString(state.digest("binary"));
   }
 }
 
