@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import { connect as connectSocket } from "node:net";
 import { after, before, test } from "node:test";
 import { CallError, call, callHeaders, connectTo } from "./connect.ts";
-import type { CallStatus } from "./http2-connection.ts";
+import { type CallStatus, Http2Connection } from "./http2-connection.ts";
 
 /** Node's own HTTP/2 as the other side: echoes messages, fails on request, streams. */
 let server: Http2Server;
@@ -49,6 +51,28 @@ test("messages of all sizes come back as they were sent", async () => {
     const message = Buffer.alloc(size, size % 251);
     assert.deepEqual(await call(connection, callHeaders("/echo"), message), message);
   }
+  connection.close();
+});
+
+test("answers that come in pieces of any size, in bytes that are overwritten, are put together", async () => {
+  const { hostname, port } = new URL(url);
+  const socket = connectSocket(Number(port), hostname);
+  await once(socket, "connect");
+  const connection = new Http2Connection(socket);
+  let pieceSize = 1;
+  socket.on("data", (chunk: Buffer) => {
+    for (let at = 0; at < chunk.length; at += pieceSize) {
+      pieceSize = (pieceSize * 7 + 3) % 6007 || 1;
+      const piece = Buffer.from(chunk.subarray(at, at + pieceSize));
+      connection.receive(piece);
+      piece.fill(0xff);
+    }
+  });
+  const sizes = [0, 1, 4, 5, 1000, 16_379, 16_380, 32_000, 20, 31_000, 3];
+  const answers = await Promise.all(
+    sizes.map((size) => call(connection, callHeaders("/echo"), Buffer.alloc(size, size % 251))),
+  );
+  for (const [i, size] of sizes.entries()) assert.deepEqual(answers[i], Buffer.alloc(size, size % 251));
   connection.close();
 });
 
