@@ -212,29 +212,16 @@ export class Keyspace implements PreviousSource {
    * nothing once that revision is compacted.
    */
   previousOf(record: StoredRecord): KeyValue | undefined {
-    if (record.modRevision - 1 < this.#compactRevision) return undefined;
+    if (record.prevRevision === 0 || record.modRevision - 1 < this.#compactRevision) return undefined;
     // A key can change twice in one revision (see request-checks.ts); watchers get what was before both.
-    let before: StoredRecord | undefined = record;
-    while (before !== undefined) {
-      if (before.prevRevision === 0) before = this.#deletionBefore(before);
-      else if (before.prevRevision === record.modRevision)
-        before = this.record(before.prevRevision, before.prevSub);
-      else break;
-    }
-    if (before === undefined) return undefined;
+    let before = record;
+    while (before.prevRevision === record.modRevision)
+      before = this.record(before.prevRevision, before.prevSub);
     const { prevRevision, prevSub } = before;
+    if (prevRevision === 0) return undefined;
     const recent = this.recent.get(prevRevision, prevSub);
     if (recent !== undefined) return recent.kv;
     return keyValueOfRecord(this.#recordBytes(prevRevision, prevSub), record.key, prevRevision, prevSub);
-  }
-
-  /** The deletion, earlier in the same revision, of the key that this record creates anew. */
-  #deletionBefore({ key, modRevision, sub }: StoredRecord): StoredRecord | undefined {
-    for (let earlier = sub - 1; earlier >= 0; earlier--) {
-      const record = this.record(modRevision, earlier);
-      if (record.key === key) return record;
-    }
-    return undefined;
   }
 
   /** Compacts logically: older revisions can not be read any more. The caller checked the revision. */

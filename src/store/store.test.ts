@@ -223,21 +223,3 @@ test("damaged records are recognised when the store opens or reads", () => {
   engine.delete(Table.record, recordKey(2, 0));
   assert.throws(() => store.range(rangeOf("a")), EngineCorruptError);
 });
-
-test("a key that one revision deletes and puts again: watchers get what was before both, with both events", () => {
-  for (const recentSizeBytes of [0, 1_000_000]) {
-    const store = new Store({ engine: new MemoryEngine(), hasher: weakHasher, recentSizeBytes });
-    run(store, 1, op.put("a", "old"), op.put("b", "other"));
-    run(store, 2, op.txn({ success: [op.put("c", ""), op.delete("a", "\0"), op.put("a", "new")] }));
-    const before = store.events(4, 4, 99).map(({ type, kv, prevKv }) => {
-      return [type, kv.key, prevKv?.modRevision, prevKv && String.fromCharCode(...prevKv.value)];
-    });
-    assert.deepEqual(before, [
-      ["put", "c", undefined, undefined],
-      ["delete", "a", 2, "old"],
-      ["delete", "b", 3, "other"],
-      ["delete", "c", undefined, undefined],
-      ["put", "a", 2, "old"],
-    ]);
-  }
-});
