@@ -231,7 +231,10 @@ export class NaiveModel {
     for (let revision = Math.max(from, 2); revision <= this.revision; revision++) {
       const prev = revision - 1 >= this.compactRevision ? this.states.get(revision - 1) : undefined;
       for (const event of this.changes.get(revision)!) {
-        list.push({ type: event.type, kv: event.kv, prevKv: prev?.get(event.kv.key) });
+        // etcd looks for no version before a put that creates its key, also where a delete of the same
+        // transaction made room for it (IsCreateEvent in api/mvccpb).
+        const creates = event.type === "put" && event.kv.createRevision === event.kv.modRevision;
+        list.push({ type: event.type, kv: event.kv, prevKv: creates ? undefined : prev?.get(event.kv.key) });
       }
     }
     return list;
