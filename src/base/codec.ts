@@ -220,23 +220,24 @@ export class Reader {
     return copied;
   }
 
-  /** A copy of length-prefixed bytes, of at most `maxSizeBytes`. */
-  copiedBytes(maxSizeBytes = 0xffffffff): Uint8Array {
+  #size(maxSizeBytes: number): number {
     const size = this.u32();
     if (size > maxSizeBytes) throw new DecodeError(`${size} bytes, at most ${maxSizeBytes} allowed`);
-    return this.copy(size);
+    return size;
+  }
+
+  /** A copy of length-prefixed bytes, of at most `maxSizeBytes`. */
+  copiedBytes(maxSizeBytes = 0xffffffff): Uint8Array {
+    return this.copy(this.#size(maxSizeBytes));
   }
 
   /** A view (no copy) of length-prefixed bytes, of at most `maxSizeBytes`. */
   bytes(maxSizeBytes = 0xffffffff): Uint8Array {
-    const size = this.u32();
-    if (size > maxSizeBytes) throw new DecodeError(`${size} bytes, at most ${maxSizeBytes} allowed`);
-    return this.raw(size);
+    return this.raw(this.#size(maxSizeBytes));
   }
 
   byteString(maxSizeBytes = 0xffffffff): string {
-    const size = this.u32();
-    if (size > maxSizeBytes) throw new DecodeError(`${size} bytes, at most ${maxSizeBytes} allowed`);
+    const size = this.#size(maxSizeBytes);
     const at = this.#take(size);
     return toByteString(this.#bytes, at, at + size);
   }

@@ -60,13 +60,9 @@ function record(core: Core, from: number, message: InstanceMessage): void {
     case "propose":
       recordProposal(core, from, message, ballot);
       break;
-    case "write": {
-      const vote = { member: from, signature: message.signature };
-      if (ballot.writes.add(message.digest, vote) === "second") {
-        core.misbehaviour(from, `two WRITEs in ballot (${message.cid}, ${regency})`);
-      }
+    case "write":
+      recordWrite(core, from, message, message.digest, ballot);
       break;
-    }
     case "accept": {
       const accept = acceptOf(from, message);
       if (core.suspects.has(from) && !validAccept(core, message, accept)) return;

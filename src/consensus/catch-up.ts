@@ -15,8 +15,6 @@ const DECISIONS_SIZE_BYTES = 1 << 20;
 const DECISIONS_COUNT = 256;
 /** A member this far behind asks at once. */
 const FAR_BEHIND = 64;
-/** Recently decided instances in which bodies are looked up for others. */
-const RECENT = 16;
 
 /** Asks for what the instance in progress lacks, and for decisions when others are ahead. Called on ticks. */
 export function askForMissing(core: Core): void {
@@ -89,7 +87,7 @@ export function onBundleRequest(
   for (const digest of message.digests) {
     const key = toByteString(digest);
     if (!asked.delete(key)) continue;
-    const bundle = core.instance.bodies.get(key) ?? core.pool.get(key) ?? recentBundle(core, digest);
+    const bundle = core.instance.bodies.get(key) ?? core.pool.get(key) ?? core.history.recentBundle(key);
     if (bundle === undefined) continue;
     // No more than a value may name: a small request must not make this member fill its memory with answers.
     if (sizeBytes > 0 && sizeBytes + bundle.encoded.length > core.options.batchSizeBytesMax) return;
@@ -100,17 +98,6 @@ export function onBundleRequest(
     }
     core.send(from, { type: "bundle", bundle: bundle.encoded }, "bulk");
   }
-}
-
-function recentBundle(core: Core, digest: Uint8Array): Bundle | undefined {
-  for (let cid = core.lastDecided; cid > core.lastDecided - RECENT; cid--) {
-    const kept = core.history.get(cid);
-    if (kept === undefined) continue;
-    const { bundles } = decodeValue(kept.encodedValue);
-    const at = bundles.findIndex((reference) => equalBytes(reference.digest, digest));
-    if (at >= 0) return decodeBundle(core.hasher, core.membership.digest, kept.bodies[at]!);
-  }
-  return undefined;
 }
 
 // ---- runs of decisions

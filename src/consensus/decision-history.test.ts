@@ -1,6 +1,7 @@
 /** What the history keeps of a decision once a later certificate covers it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { toByteString } from "../base/bytes.ts";
 import { testHasher, testMembership, testVerifier } from "../replica/testing/cluster.ts";
 import { Forge, type ForgedValue } from "../replica/testing/forge.ts";
 import { decodeBundle } from "./bundle.ts";
@@ -12,7 +13,7 @@ const forge = new Forge(membership);
 const checker = new CertificateChecker(membership, testVerifier);
 const REGENCY = 1;
 
-/** Three decisions in a row, each with the ACCEPTs of the signers given; whoever is caught is noted. */
+/** Decisions in a row, each with the ACCEPTs of the signers given; whoever is caught is noted. */
 function historyOf(...signers: number[][]): {
   history: DecisionHistory;
   entries: DecidedEntry[];
@@ -80,4 +81,16 @@ test("decision history: an ACCEPT that comes late completes a certificate only w
   history.addAccept(1, REGENCY, entries[0]!.digest, late(1));
   assert.equal(history.certify(1), undefined);
   assert.equal(history.newestCertificate(1), undefined);
+});
+
+test("decision history: the very bundles of the last 16 decisions are at hand, and none after a reset", () => {
+  const { history, entries } = historyOf(...Array.from({ length: 18 }, () => [0, 1, 2]));
+  const bundles = entries.map((entry) => entry.bundles[0]!);
+  const found = () => bundles.map(({ digest }) => history.recentBundle(toByteString(digest)));
+  assert.ok(history.certify(18), "also of decisions that a certificate covers");
+  for (const [i, bundle] of found().entries()) {
+    assert.ok(bundle === (i < 2 ? undefined : bundles[i]), `bundle of ${i + 1}`);
+  }
+  history.reset(18, undefined);
+  assert.ok(found().every((bundle) => bundle === undefined));
 });

@@ -3,7 +3,7 @@
  * certificates, and for the claims of a leader change.
  */
 import { assert } from "../base/assert.ts";
-import { equalBytes } from "../base/bytes.ts";
+import { equalBytes, toByteString } from "../base/bytes.ts";
 import { Reader, Writer } from "../base/codec.ts";
 import { Slab } from "../base/slab.ts";
 import type { Bundle } from "./bundle.ts";
@@ -18,6 +18,9 @@ import {
 } from "./messages.ts";
 import { acceptStatement } from "./statements.ts";
 import type { Value } from "./value.ts";
+
+/** Newest decisions whose bundles stay at hand, for members that lack a body. */
+const RECENT = 16;
 
 export interface DecidedEntry {
   readonly cid: number;
@@ -99,6 +102,8 @@ export class DecisionHistory {
   readonly #checker: CertificateChecker;
   readonly #onBadSignature: (member: number) => void;
   #entries: KeptDecision[] = [];
+  /** Bundles by digest of the newest decisions, oldest decision first. */
+  #recent: ReadonlyMap<string, Bundle>[] = [];
   /** Instance before the first entry. */
   #base = 0;
   /** Certificate of the instance at the base, when the base is a checkpoint. */
@@ -134,15 +139,30 @@ export class DecisionHistory {
     return this.#entries[cid - this.#base - 1];
   }
 
+  /**
+   * The bundle with this digest (as a byte string) of one of the last 16 decisions: the same object as was
+   * decided, so that what is noted about it still holds.
+   */
+  recentBundle(digestKey: string): Bundle | undefined {
+    for (const bundles of this.#recent) {
+      const found = bundles.get(digestKey);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
   add(entry: DecidedEntry): void {
     assert(entry.cid === this.last + 1, "decisions are kept in order");
     this.#entries.push(new KeptDecision(entry));
+    this.#recent.push(new Map(entry.bundles.map((bundle) => [toByteString(bundle.digest), bundle])));
+    if (this.#recent.length > RECENT) this.#recent.shift();
     if (entry.certificate !== undefined) this.#noteCertified(entry.cid);
   }
 
   /** Starts anew behind a checkpoint. */
   reset(base: number, certificate: DecisionCertificate | undefined): void {
     this.#entries = [];
+    this.#recent = [];
     this.#base = base;
     this.#baseCertificate = certificate;
     // No instance up to the base is held, so none of them can be certified here; lag is counted from it.

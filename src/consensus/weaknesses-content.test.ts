@@ -74,6 +74,16 @@ test("W6: a body that a quorum stands for is taken by its digest, though its sig
   assert.equal(solo.said("accept").length, 1);
 });
 
+test("W6: a bad signature that only shows when a decided body is asked for is its origin's", () => {
+  const solo = new Solo({ self: 3 });
+  const bundle = solo.forge.bundle(2, 1, { signer: 0 });
+  decide(solo, [bundle]);
+  assert.deepEqual(solo.complaints, []);
+  solo.receive(1, { type: "bundleRequest", digests: [bundle.reference.digest] });
+  assert.deepEqual(solo.complaints, ["2: bad signature on a bundle"]);
+  assert.equal(solo.said("bundle").length, 1);
+});
+
 test("W7: a leader cannot put other content under a name that is pending", () => {
   const solo = new Solo({ self: 3 });
   const { forge } = solo;

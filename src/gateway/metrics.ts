@@ -15,8 +15,8 @@ export interface ComputedMetric {
   readonly name: string;
   readonly help: string;
   readonly type: "counter" | "gauge" | "histogram";
-  /** Called at every scrape. */
-  readonly samples: () => Sample[];
+  /** Called at every scrape, with the name: the samples of a histogram have names made from it. */
+  readonly samples: (name: string) => Sample[];
 }
 
 /** Registers a metric whose samples are computed when it is scraped. */
@@ -26,7 +26,7 @@ export function registerComputed(registry: Registry, metric: ComputedMetric): vo
     name,
     help,
     aggregator: "sum",
-    get: async () => ({ name, help, type, aggregator: "sum", values: samples() }),
+    get: async () => ({ name, help, type, aggregator: "sum", values: samples(name) }),
     reset: () => {},
   };
   registry.registerMetric(adapter as unknown as Metric);
@@ -76,10 +76,7 @@ function registerGrpc(registry: Registry, methods: readonly Method[]): void {
     name: "grpc_server_handling_seconds",
     help: "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.",
     type: "histogram",
-    samples: () =>
-      methods.flatMap((method) =>
-        method.stats.durations.samples("grpc_server_handling_seconds", labels(method)),
-      ),
+    samples: (name) => methods.flatMap((method) => method.stats.durations.samples(name, labels(method))),
   });
 }
 

@@ -56,7 +56,7 @@ export class Metrics {
       name: "etcd_disk_wal_fsync_duration_seconds",
       help: "Duration of one sync of the log.",
       type: "histogram",
-      samples: () => this.#sync.samples("etcd_disk_wal_fsync_duration_seconds"),
+      samples: (name) => this.#sync.samples(name),
     });
     collectDefaultMetrics({
       register: this.registry,

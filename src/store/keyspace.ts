@@ -9,6 +9,7 @@ import { type KeyEntry, KeyIndex, positionAt } from "./key-index.ts";
 import type { LeaseBook } from "./lease-book.ts";
 import { RecentRecords } from "./recent-records.ts";
 import {
+  anotherRecord,
   decodeRecord,
   keyValueOfRecord,
   type PreviousSource,
@@ -161,11 +162,13 @@ export class Keyspace implements PreviousSource {
     this.index.setTombstone(entry, !fields.put);
   }
 
-  /** Bytes of a record that the index names; its absence or damage is an EngineCorruptError. */
-  #recordBytes(revision: number, sub: number): Uint8Array {
-    if (revision > this.#revision) return this.#changes[sub]!.bytes;
-    const recent = this.recent.get(revision, sub);
-    if (recent !== undefined) return recent.bytes;
+  /** A record of the group of changes in progress, or a recent one. */
+  #inMemory(revision: number, sub: number): StoredRecord | undefined {
+    return revision > this.#revision ? this.#changes[sub]! : this.recent.get(revision, sub);
+  }
+
+  /** Bytes of a record that is not in memory; its absence or damage is an EngineCorruptError. */
+  #engineBytes(revision: number, sub: number): Uint8Array {
     const bytes = this.#engine.get(Table.record, recordKey(revision, sub));
     if (bytes === undefined) {
       throw new EngineCorruptError(`the record of revision ${revision}.${sub} is missing; repair from peers`);
@@ -175,7 +178,9 @@ export class Keyspace implements PreviousSource {
 
   /** The newest value of a key that exists. A view, not a copy. */
   value(entry: KeyEntry): Uint8Array {
-    return valueOfRecord(this.#recordBytes(entry.modRevision, entry.sub), entry.key);
+    const { key, modRevision, sub } = entry;
+    const bytes = this.#inMemory(modRevision, sub)?.bytes ?? this.#engineBytes(modRevision, sub);
+    return valueOfRecord(bytes, key);
   }
 
   keyValue(entry: KeyEntry): KeyValue {
@@ -197,13 +202,10 @@ export class Keyspace implements PreviousSource {
 
   /** The record at a position that the index or a newer record names. */
   record(revision: number, sub: number): StoredRecord {
-    if (revision > this.#revision) return this.#changes[sub]!;
-    const recent = this.recent.get(revision, sub);
-    if (recent !== undefined) return recent;
-    const record = decodeRecord(this.#recordBytes(revision, sub), this);
-    if (record.modRevision !== revision || record.sub !== sub) {
-      throw new EngineCorruptError(`revision ${revision}.${sub} holds another record; repair from peers`);
-    }
+    const held = this.#inMemory(revision, sub);
+    if (held !== undefined) return held;
+    const record = decodeRecord(this.#engineBytes(revision, sub), this);
+    if (record.modRevision !== revision || record.sub !== sub) throw anotherRecord(revision, sub);
     return record;
   }
 
@@ -219,9 +221,9 @@ export class Keyspace implements PreviousSource {
       before = this.record(before.prevRevision, before.prevSub);
     const { prevRevision, prevSub } = before;
     if (prevRevision === 0) return undefined;
-    const recent = this.recent.get(prevRevision, prevSub);
-    if (recent !== undefined) return recent.kv;
-    return keyValueOfRecord(this.#recordBytes(prevRevision, prevSub), record.key, prevRevision, prevSub);
+    const held = this.#inMemory(prevRevision, prevSub);
+    if (held !== undefined) return held.kv;
+    return keyValueOfRecord(this.#engineBytes(prevRevision, prevSub), record.key, prevRevision, prevSub);
   }
 
   /** Compacts logically: older revisions can not be read any more. The caller checked the revision. */

@@ -172,6 +172,11 @@ export function decodeRecord(bytes: Uint8Array, source: PreviousSource): StoredR
   return new StoredRecord(fields, bytes, source);
 }
 
+/** What to throw when the engine has another record at a position than the index or a newer record names. */
+export function anotherRecord(revision: number, sub: number): EngineCorruptError {
+  return new EngineCorruptError(`revision ${revision}.${sub} holds another record; repair from peers`);
+}
+
 /**
  * The key-value pair of a put record whose key and position are known. Throws EngineCorruptError when the bytes
  * are not that record.
@@ -184,9 +189,7 @@ export function keyValueOfRecord(bytes: Uint8Array, key: string, revision: numbe
     readU53(bytes, 1) === revision &&
     readU32(bytes, 9) === sub &&
     readU32(bytes, 49) === key.length;
-  if (!fits) {
-    throw new EngineCorruptError(`revision ${revision}.${sub} holds another record; repair from peers`);
-  }
+  if (!fits) throw anotherRecord(revision, sub);
   return {
     key,
     createRevision: readU53(bytes, 13),
