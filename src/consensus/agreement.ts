@@ -8,8 +8,9 @@ import { equalBytes, toByteString } from "../base/bytes.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
 import type { DecidedEntry } from "./decision-history.ts";
-import type { Ballot, KeptValue, OwnAccept, Proposal, SignedAccept } from "./instance.ts";
-import type { AcceptSignature, DecisionCertificate, Message } from "./messages.ts";
+import { decidedByAll, isFast, logWrite, mayOfferFast, noteOutcome, waitsForAll } from "./fast-path.ts";
+import type { Ballot, Instance, KeptValue, OwnAccept, Proposal, SignedAccept } from "./instance.ts";
+import type { AcceptSignature, DecisionCertificate, ExecutionReport, Message } from "./messages.ts";
 import { acceptStatement, writeStatement } from "./statements.ts";
 import { encodeValue, type Value, valueDigest } from "./value.ts";
 
@@ -19,7 +20,7 @@ const INSTANCES_AHEAD = 8;
 const KEPT_PER_MEMBER_AHEAD = 8;
 /** Regencies ahead of the own whose votes are kept. */
 const REGENCIES_AHEAD = 3;
-/** An ACCEPT reports the execution this many instances back, so that all members report the same one. */
+/** An ACCEPT or a logged WRITE reports the execution this many instances back, so that all members report the same one. */
 const EXECUTION_REPORT_DISTANCE = 2;
 const NO_HASH = new Uint8Array(32);
 
@@ -32,6 +33,8 @@ export function onInstanceMessage(core: Core, from: number, message: InstanceMes
   // too late for a member that catches up under load: it would follow at their pace and never vote again.
   if (cid - 1 > core.peerDecided[from]!) core.peerDecided[from] = cid - 1;
   if (message.type === "accept") reportExecution(core, from, message);
+  else if (message.type === "write" && message.logged !== undefined)
+    reportExecution(core, from, message.logged);
   if (cid < core.instance.cid) {
     if (message.type === "accept") lateAccept(core, from, message);
     if (message.type === "propose") voteForDecided(core, from, message);
@@ -62,6 +65,9 @@ function record(core: Core, from: number, message: InstanceMessage): void {
       break;
     case "write":
       recordWrite(core, from, message, message.digest, ballot);
+      if (message.logged !== undefined) {
+        ballot.logged.add(message.digest, { member: from, signature: message.signature });
+      }
       break;
     case "accept": {
       const accept = acceptOf(from, message);
@@ -161,13 +167,13 @@ function voteForDecided(core: Core, from: number, message: Extract<Message, { ty
   if (!core.mayAnswer("vote", from)) return;
   const statement = writeStatement(core.membership.digest, regency, cid, digest);
   const signature = core.signer.sign(statement);
-  core.broadcast({ type: "write", regency, cid, digest, signature });
+  core.broadcast({ type: "write", regency, cid, digest, signature, logged: undefined });
   core.broadcast(signAccept(core, cid, regency, digest).message);
 }
 
-function reportExecution(core: Core, from: number, message: Extract<Message, { type: "accept" }>): void {
-  if (message.executedCid > 0) {
-    core.application.executionReported(from, message.executedCid, message.executionHash);
+function reportExecution(core: Core, from: number, report: ExecutionReport): void {
+  if (report.executedCid > 0) {
+    core.application.executionReported(from, report.executedCid, report.executionHash);
   }
 }
 
@@ -219,6 +225,7 @@ function proposeIfLeader(core: Core): void {
     cid: instance.cid,
     value: encoded,
     authorityHash,
+    fast: mayOfferFast(core),
     signature,
   } as const;
   core.ownVotes.propose = core.broadcast(message);
@@ -226,6 +233,8 @@ function proposeIfLeader(core: Core): void {
   ballot.proposal = { message, digest, digestKey, value, verdict: "valid" };
   ballot.writes.add(digest, { member: core.self, signature });
   instance.proposalSeenAtMs = core.monotonicMs;
+  // The PROPOSE need not wait for the disk: it is no logged WRITE, and the leader sends one of those besides.
+  if (message.fast) logWrite(core, ballot, kept, signature);
 }
 
 /** What the leader would propose now, or undefined while nobody asks for anything. */
@@ -266,6 +275,10 @@ function considerWrite(core: Core): void {
     return;
   }
   instance.writtenIn = regency;
+  if (isFast(core, ballot)) {
+    logWrite(core, ballot, instance.values.get(proposal.digestKey)!);
+    return;
+  }
   const statement = writeStatement(core.membership.digest, regency, instance.cid, proposal.digest);
   const signature = core.signer.sign(statement);
   core.ownVotes.write = core.broadcast({
@@ -274,6 +287,7 @@ function considerWrite(core: Core): void {
     cid: instance.cid,
     digest: proposal.digest,
     signature,
+    logged: undefined,
   });
   ballot.writes.add(proposal.digest, { member: core.self, signature });
 }
@@ -319,6 +333,7 @@ function considerAccept(core: Core): void {
   const ballot = instance.find(regency);
   const winner = ballot?.writes.winner(core.quorum);
   if (ballot === undefined || winner === undefined) return;
+  if (waitsForAll(core, ballot, winner.digestKey)) return;
   const complete = completeValue(core, winner.digestKey);
   if (complete === undefined) {
     noteMissing(core);
@@ -375,12 +390,17 @@ function sendAccept(core: Core, cid: number, own: OwnAccept): void {
   }
 }
 
+/** What a vote in instance `cid` says of this member's execution. */
+export function executionFor(core: Core, cid: number): ExecutionReport {
+  const reported = cid - EXECUTION_REPORT_DISTANCE;
+  const executionHash = reported > 0 ? core.application.executionHash(reported) : undefined;
+  if (executionHash === undefined) return { executedCid: 0, executionHash: NO_HASH };
+  return { executedCid: reported, executionHash };
+}
+
 /** A signed ACCEPT of this member. The caller has made sure that it may be given. */
 export function signAccept(core: Core, cid: number, regency: number, digest: Uint8Array): SignedAccept {
-  const reported = cid - EXECUTION_REPORT_DISTANCE;
-  const hash = reported > 0 ? core.application.executionHash(reported) : undefined;
-  const executedCid = hash === undefined ? 0 : reported;
-  const executionHash = hash ?? NO_HASH;
+  const { executedCid, executionHash } = executionFor(core, cid);
   const statement = acceptStatement(core.membership.digest, regency, cid, digest, executedCid, executionHash);
   const signature = core.signer.sign(statement);
   return {
@@ -410,7 +430,7 @@ function noteMissing(core: Core): void {
 function considerDecision(core: Core): boolean {
   const { instance } = core;
   for (const ballot of instance.ballots()) {
-    const winner = ballot.accepts.winner(core.quorum);
+    const winner = decidedByAll(core, ballot) ?? ballot.accepts.winner(core.quorum);
     if (winner === undefined) continue;
     const accepts = ballot.accepts.votes.map((vote) =>
       vote !== undefined && vote.digestKey === winner.digestKey ? vote.vote : undefined,
@@ -434,7 +454,8 @@ function decide(
     noteMissing(core);
     return false;
   }
-  const { accepted } = instance;
+  noteOutcome(core);
+  const { accepted, logged } = instance;
   const own = accepted !== undefined && accepted.digestKey === digestKey ? accepted : undefined;
   adopt(core, {
     cid: instance.cid,
@@ -445,6 +466,7 @@ function decide(
     bundles: complete.bundles,
     accepts,
     claim: own === undefined ? undefined : { regency: own.regency, writes: own.writes },
+    loggedIn: logged?.digestKey === digestKey ? logged.regency : 0,
     certificate: undefined,
   });
   return true;
@@ -455,9 +477,9 @@ function decide(
  * hold it yet, it is written out before this member votes in the next instance.
  */
 export function adopt(core: Core, entry: DecidedEntry): void {
-  const { accepted, bodyLogged } = core.instance;
+  const { bodyLogged } = core.instance;
   const digestKey = toByteString(entry.digest);
-  const promised = accepted !== undefined && accepted.digestKey === digestKey;
+  const promised = promisedIn(core.instance, digestKey);
   const sequence = core.append(
     {
       type: "decision",
@@ -467,10 +489,10 @@ export function adopt(core: Core, entry: DecidedEntry): void {
           ? undefined
           : { value: entry.encodedValue, bundles: entry.bundles.map((bundle) => bundle.encoded) },
     },
-    !promised,
+    promised === undefined,
   );
   core.noteRecord(entry.cid, sequence);
-  core.previousSequence = promised ? accepted.sequence : sequence;
+  core.previousSequence = promised ?? sequence;
   install(core, entry);
   core.effects.push({
     type: "trace",
@@ -478,6 +500,12 @@ export function adopt(core: Core, entry: DecidedEntry): void {
   });
   measureProgress(core);
   replayFuture(core);
+}
+
+/** Log sequence of the first record with which this member has vouched for the value; undefined without one. */
+function promisedIn({ logged, accepted }: Instance, digestKey: string): number | undefined {
+  if (logged?.digestKey === digestKey) return logged.sequence;
+  return accepted?.digestKey === digestKey ? accepted.sequence : undefined;
 }
 
 function rawCertificate(entry: DecidedEntry): DecisionCertificate {

@@ -13,6 +13,8 @@ import { decodeValue, type Value, valueDigest } from "./value.ts";
 /** Bytes of bodies in one DECISIONS message, unless a single instance is larger. */
 const DECISIONS_SIZE_BYTES = 1 << 20;
 const DECISIONS_COUNT = 256;
+/** Uncertified decisions after which the newest certificate is checked without anybody asking. */
+const CERTIFY_LAG = 32;
 /** A member this far behind asks at once. */
 const FAR_BEHIND = 64;
 
@@ -219,6 +221,7 @@ export function onDecisions(
       bundles,
       accepts: new Array(core.membership.n).fill(undefined),
       claim: undefined,
+      loggedIn: 0,
       certificate: isLast ? certificate : undefined,
     });
   }
@@ -269,11 +272,18 @@ function checkRun(
 
 // ---- completing certificates
 
+/** Sees to it that certificates keep up with decisions, so that no leader change has much to report. */
+export function keepCertified(core: Core): void {
+  if (core.lastDecided - core.history.certified < CERTIFY_LAG) return;
+  core.history.newestCertificate();
+  if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
+}
+
 /**
- * Sees to it that certificates keep up with decisions: checks the newest one and asks for ACCEPTs where a bad
- * signature left it short of a quorum.
+ * Checks the certificate of the newest decision, and asks for ACCEPTs where it is short of a quorum: a fast
+ * instance had none, or a signature was bad.
  */
-export function completeCertificate(core: Core): void {
+function completeCertificate(core: Core): void {
   if (core.lastDecided === 0 || core.history.certify(core.lastDecided) !== undefined) return;
   if (core.history.get(core.lastDecided) === undefined) return;
   if (core.monotonicMs - core.certificateAskedAtMs < core.options.resendIntervalMs) return;

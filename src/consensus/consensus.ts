@@ -7,7 +7,7 @@ import { advance, onBundle, onInstanceMessage, presign } from "./agreement.ts";
 import { bundleDigest, decodeBundle, encodeBundleBody } from "./bundle.ts";
 import {
   askForMissing,
-  completeCertificate,
+  keepCertified,
   onAcceptRequest,
   onBundleRequest,
   onDecisionClaim,
@@ -18,6 +18,7 @@ import {
 } from "./catch-up.ts";
 import { Core, type CoreConfig } from "./core.ts";
 import type { ConsensusEffect } from "./effects.ts";
+import { presignLogged } from "./fast-path.ts";
 import {
   askAuthority,
   onAuthority,
@@ -30,8 +31,6 @@ import {
 import { encodeMessage, type Message } from "./messages.ts";
 import { linkDown, linkUp, measureTurnaround, onHeartbeat, tick } from "./progress.ts";
 
-/** Uncertified decisions after which the newest certificate is checked without anybody asking. */
-const CERTIFY_LAG = 32;
 /** A bundle up to this size travels beside the votes, so that it is there before the PROPOSE that names it. */
 const VOTE_LANE_SIZE_BYTES = 16 << 10;
 /** Own bundles that wait for their decision; beyond it the door is told to refuse. */
@@ -67,19 +66,21 @@ export class Consensus {
     const { core } = this;
     tick(core);
     askForMissing(core);
-    if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
+    keepCertified(core);
   }
 
   /** What may be done while the disk and the others work. */
   workAhead(): void {
     const { core } = this;
     presign(core);
-    if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
+    presignLogged(core);
+    keepCertified(core);
   }
 
   /** Whether something waits for the next `workAhead`. */
   get hasWorkAhead(): boolean {
-    const { accepted } = this.core.instance;
+    const { accepted, logged } = this.core.instance;
+    if (logged !== undefined && !logged.durable && logged.signature === undefined) return true;
     return accepted !== undefined && !accepted.durable && accepted.signed === undefined;
   }
 

@@ -11,6 +11,7 @@ import { BundlePool } from "./bundle-pool.ts";
 import { CertificateChecker } from "./certificates.ts";
 import { type DecidedEntry, DecisionHistory } from "./decision-history.ts";
 import type { ConsensusEffect } from "./effects.ts";
+import { FastPolicy } from "./fast-path.ts";
 import { Instance, type KeptValue } from "./instance.ts";
 import { encodeLogEntry, type LogEntry } from "./log-records.ts";
 import type { Membership } from "./membership.ts";
@@ -22,6 +23,7 @@ import {
   type Collect,
   type DecisionCertificate,
   encodeMessage,
+  type LoggedWrite,
   MAX_CLAIMS,
   type Message,
 } from "./messages.ts";
@@ -144,7 +146,10 @@ export class Core {
   readonly #waiting: { readonly sequence: number; readonly action: () => void }[] = [];
   /** Record of the current regency: no vote in it before that is on disk. */
   regencySequence = 0;
-  /** Record of the decision before, or of the own ACCEPT for it: no WRITE or PROPOSE before that is on disk. */
+  /**
+   * Record of the decision before, or of the own ACCEPT or logged WRITE for it: no WRITE or PROPOSE before that is
+   * on disk.
+   */
   previousSequence = 0;
   /** Ballots in which a WRITE or PROPOSE of before the restart may be forgotten. */
   burned = { regency: 0, upToCid: 0 };
@@ -157,6 +162,8 @@ export class Core {
 
   /** Own ACCEPTs of before a restart that belong to no instance at hand; reported until a certificate covers them. */
   readonly looseClaims = new Map<number, AcceptClaim>();
+  /** Own logged WRITEs of before a restart, likewise. */
+  readonly looseLogged = new Map<number, LoggedWrite>();
   /** First log record of each instance above the last stable checkpoint but one. */
   readonly #firstRecords = new Map<number, number>();
 
@@ -171,6 +178,7 @@ export class Core {
   /** Moving average of how long this leader lets requests wait between batches. */
   turnaroundMs = 0;
   turnaroundSamples = 0;
+  readonly fastPolicy = new FastPolicy();
   readonly peerDecided: number[];
   readonly peerHeardAtMs: number[];
   readonly linked: boolean[];

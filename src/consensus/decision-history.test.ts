@@ -36,6 +36,7 @@ function historyOf(...signers: number[][]): {
       bundles: [decodeBundle(testHasher, membership.digest, bundle.encoded)],
       accepts: [0, 1, 2, 3].map((member) => accepts.find((accept) => accept.member === member)),
       claim: { regency: REGENCY, writes: [] },
+      loggedIn: 0,
       certificate: undefined,
     };
   });

@@ -33,6 +33,8 @@ export interface DecidedEntry {
   readonly accepts: (AcceptSignature | undefined)[];
   /** Own ACCEPT, with the WRITEs behind it, where there is one and no certificate. */
   readonly claim: { readonly regency: number; readonly writes: readonly MemberSignature[] } | undefined;
+  /** Regency of the own logged WRITE for it; 0 where there is none. */
+  readonly loggedIn: number;
   readonly certificate: DecisionCertificate | undefined;
 }
 
@@ -48,6 +50,7 @@ export class KeptDecision {
   /** Encoded bundles, in the value's order. */
   readonly bodies: readonly Uint8Array[];
   claim: DecidedEntry["claim"];
+  loggedIn: number;
   certificate: DecisionCertificate | undefined;
   #accepts: (AcceptSignature | undefined)[] | undefined;
   #packed: Uint8Array | undefined;
@@ -59,6 +62,7 @@ export class KeptDecision {
     this.encodedValue = entry.encodedValue;
     this.bodies = entry.bundles.map((bundle) => bundle.encoded);
     this.claim = entry.claim;
+    this.loggedIn = entry.loggedIn;
     this.certificate = entry.certificate;
     this.#accepts = entry.accepts;
   }
@@ -75,6 +79,7 @@ export class KeptDecision {
   /** A certificate, of this or a later instance, covers the decision: no claim is made for it any more. */
   cover(): void {
     this.claim = undefined;
+    this.loggedIn = 0;
     if (this.#accepts === undefined) return;
     this.#packed = packAccepts(this.certificate === undefined ? this.#accepts : []);
     this.#accepts = undefined;

@@ -5,10 +5,10 @@
 import { toHex } from "../base/bytes.ts";
 import { decodeLogEntry, type InstanceBody } from "./log-records.ts";
 import {
-  type AcceptClaim,
   type DecisionCertificate,
   decodeMessage,
   decodeStopDataBody,
+  type LoggedWrite,
   type MemberSignature,
   type Message,
 } from "./messages.ts";
@@ -32,8 +32,9 @@ export function shortDigest(digest: Uint8Array): string {
 export function describeMessage(message: Message): string {
   switch (message.type) {
     case "propose":
-      return `propose r${message.regency} c${message.cid} ${describeValue(message.value)}`;
+      return `propose${message.fast ? " fast" : ""} r${message.regency} c${message.cid} ${describeValue(message.value)}`;
     case "write":
+      return `write${message.logged === undefined ? "" : " logged"} r${message.regency} c${message.cid} ${shortDigest(message.digest)}`;
     case "accept":
     case "decisionClaim":
       return `${message.type} r${message.regency} c${message.cid} ${shortDigest(message.digest)}`;
@@ -85,6 +86,10 @@ export function describeRecord(record: Uint8Array): string {
         const { cid, regency, digest, writes, body } = entry;
         return `accept r${regency} c${cid} ${shortDigest(digest)} writes of ${signers(writes)}${withBody(body)}`;
       }
+      case "write": {
+        const { cid, regency, digest, body } = entry;
+        return `write r${regency} c${cid} ${shortDigest(digest)}${withBody(body)}`;
+      }
       case "decision":
         return `decision ${describeCertificate(entry.certificate)}${withBody(entry.body)}`;
       case "regency":
@@ -129,14 +134,15 @@ function describeCertificate(certificate: DecisionCertificate): string {
   return `r${regency} c${cid} ${shortDigest(digest)} of ${signers(accepts)}`;
 }
 
-function describeClaim(claim: AcceptClaim): string {
+function describeClaim(claim: LoggedWrite): string {
   return `c${claim.cid}@r${claim.regency}=${shortDigest(claim.digest)}`;
 }
 
 function describeStopData(bytes: Uint8Array): string {
   try {
     const body = decodeStopDataBody(bytes);
-    return `r${body.regency} decided ${body.decided?.cid ?? 0} claims [${body.claims.map(describeClaim).join(" ")}]`;
+    const logged = body.logged.length > 0 ? ` logged [${body.logged.map(describeClaim).join(" ")}]` : "";
+    return `r${body.regency} decided ${body.decided?.cid ?? 0} claims [${body.claims.map(describeClaim).join(" ")}]${logged}`;
   } catch {
     return "garbled";
   }

@@ -82,6 +82,8 @@ export interface Ballot {
   readonly regency: number;
   proposal: Proposal | undefined;
   readonly writes: VoteSet<MemberSignature>;
+  /** Those WRITEs that were on their sender's disk before they left. */
+  readonly logged: VoteSet<MemberSignature>;
   readonly accepts: VoteSet<AcceptSignature>;
 }
 
@@ -104,6 +106,18 @@ export interface OwnAccept {
   signed?: SignedAccept;
 }
 
+/** Own logged WRITE of the instance. */
+export interface OwnLogged {
+  readonly regency: number;
+  readonly digest: Uint8Array;
+  readonly digestKey: string;
+  /** Log sequence of its record; it leaves when that is on disk. */
+  readonly sequence: number;
+  durable: boolean;
+  /** Made while its record is on the way to the disk; the leader's is in its PROPOSE. */
+  signature: Uint8Array | undefined;
+}
+
 export class Instance {
   readonly cid: number;
   readonly #n: number;
@@ -121,6 +135,10 @@ export class Instance {
   proposedIn = 0;
   /** The own ACCEPT with the highest regency: the claim of a leader change. */
   accepted: OwnAccept | undefined;
+  /** The own logged WRITE with the highest regency: reported in a leader change beside that claim. */
+  logged: OwnLogged | undefined;
+  /** When this member first saw a quorum of WRITEs in a fast instance; 0 before. */
+  quorumSeenAtMs = 0;
   /** What members say they decided, by member. */
   readonly decisionClaims = new Map<number, { readonly regency: number; readonly digestKey: string }>();
   /** The value that more than f members say they decided. */
@@ -146,6 +164,7 @@ export class Instance {
         regency,
         proposal: undefined,
         writes: new VoteSet(this.#n),
+        logged: new VoteSet(this.#n),
         accepts: new VoteSet(this.#n),
       };
       this.#ballots.set(regency, ballot);

@@ -13,13 +13,14 @@ import {
   encodeMessage,
   encodeStopDataBody,
   encodeSyncContent,
+  type LoggedWrite,
   MAX_CLAIMS,
   type MemberSignature,
   type Message,
   type StopDataBody,
   type SyncBody,
 } from "./messages.ts";
-import { type BallotClaim, selectValue } from "./selection.ts";
+import { type BallotClaim, selectForInstance } from "./selection.ts";
 import { stopDataStatement, stopStatement, syncStatement, writeStatement } from "./statements.ts";
 
 /** Acts on an accusation made during the step: asks for the next regency, once. */
@@ -186,12 +187,20 @@ function composeStopData(core: Core): StopDataBody {
   const stable = core.checkpointDecision;
   const decided = stable !== undefined && stable.cid > (newest?.cid ?? 0) ? stable : newest;
   const claims: AcceptClaim[] = [];
-  // A decision without full certificate is reported as what it can be proved to be: an ACCEPT claim.
+  const logged: LoggedWrite[] = [];
+  // A decision without full certificate is reported as what it can be proved to be: an ACCEPT claim, a logged
+  // WRITE, or both.
   for (let cid = (decided?.cid ?? 0) + 1; cid <= core.lastDecided; cid++) {
     const entry = core.history.get(cid);
-    if (entry?.claim !== undefined) pushClaim(core, claims, cid, entry.digest, entry.claim);
+    if (entry === undefined) continue;
+    if (entry.claim !== undefined) pushClaim(core, claims, cid, entry.digest, entry.claim);
+    if (entry.loggedIn > 0) logged.push({ cid, regency: entry.loggedIn, digest: entry.digest });
   }
   const { accepted, cid } = core.instance;
+  const own = core.instance.logged;
+  if (own !== undefined && cid > (decided?.cid ?? 0)) {
+    logged.push({ cid, regency: own.regency, digest: own.digest });
+  }
   // What the certificate covers needs no claim, and this member may have lost the state that it stands for.
   if (accepted !== undefined && cid > (decided?.cid ?? 0)) {
     pushClaim(core, claims, cid, accepted.digest, accepted);
@@ -201,8 +210,18 @@ function composeStopData(core: Core): StopDataBody {
     else if (!claims.some((other) => other.cid === looseCid))
       pushClaim(core, claims, looseCid, claim.digest, claim);
   }
+  for (const [looseCid, write] of core.looseLogged) {
+    if (looseCid <= (decided?.cid ?? 0)) core.looseLogged.delete(looseCid);
+    else if (!logged.some((other) => other.cid === looseCid)) logged.push(write);
+  }
   claims.sort((a, b) => a.cid - b.cid);
-  return { regency: core.regency, decided, claims: claims.slice(-MAX_CLAIMS) };
+  logged.sort((a, b) => a.cid - b.cid);
+  return {
+    regency: core.regency,
+    decided,
+    claims: claims.slice(-MAX_CLAIMS),
+    logged: logged.slice(-MAX_CLAIMS),
+  };
 }
 
 function pushClaim(
@@ -265,6 +284,11 @@ function checkCollect(core: Core, collect: Collect): StopDataBody | undefined {
     if (!core.checker.claim(claim)) return undefined;
     below = claim.cid;
   }
+  below = body.decided?.cid ?? 0;
+  for (const { cid, regency } of body.logged) {
+    if (cid <= below || regency < 1 || regency >= core.regency) return undefined;
+    below = cid;
+  }
   return body;
 }
 
@@ -292,22 +316,26 @@ function derive(
   let lastClaimed = 0;
   for (const report of reports) {
     if (report.decided !== undefined && report.decided.cid > (highest?.cid ?? 0)) highest = report.decided;
-    for (const claim of report.claims) lastClaimed = Math.max(lastClaimed, claim.cid);
+    const last = Math.max(report.claims.at(-1)?.cid ?? 0, report.logged.at(-1)?.cid ?? 0);
+    lastClaimed = Math.max(lastClaimed, last);
   }
   const bindings = new Map<number, BallotClaim>();
   for (let cid = (highest?.cid ?? 0) + 1; cid <= lastClaimed; cid++) {
-    const claims = reports.map((report) => claimFor(report, cid));
-    const selection = selectValue(core.membership.quorum, claims, core.options.mutation);
+    const said = reports.map(({ claims, logged }) => ({
+      accepted: claimFor(claims, cid),
+      logged: claimFor(logged, cid),
+    }));
+    const selection = selectForInstance(core.membership, said, core.options.mutation);
     if (selection.kind === "wait") return undefined;
-    // No correct member accepts an instance before it decided the one below: after a free one all are free.
+    // No correct member votes in an instance before it decided the one below: after a free one all are free.
     if (selection.kind === "free") break;
     bindings.set(cid, selection.claim);
   }
   return { highest, bindings };
 }
 
-function claimFor(report: StopDataBody, cid: number): BallotClaim | undefined {
-  const claim = report.claims.find((candidate) => candidate.cid === cid);
+function claimFor(claims: readonly LoggedWrite[], cid: number): BallotClaim | undefined {
+  const claim = claims.find((candidate) => candidate.cid === cid);
   return claim && { regency: claim.regency, digestKey: toByteString(claim.digest) };
 }
 

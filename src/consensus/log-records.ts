@@ -37,7 +37,15 @@ export type LogEntry =
       readonly writes: readonly MemberSignature[];
       readonly body: InstanceBody | undefined;
     }
-  /** A decision; `accepts` as received, unchecked. `body` unless an ACCEPT record of the same digest holds it. */
+  /** Own WRITE of a fast instance; the record that stands behind it as an ACCEPT's behind that. */
+  | {
+      readonly type: "write";
+      readonly cid: number;
+      readonly regency: number;
+      readonly digest: Uint8Array;
+      readonly body: InstanceBody | undefined;
+    }
+  /** A decision; `accepts` as received, unchecked. `body` unless an earlier record of the same digest holds it. */
   | {
       readonly type: "decision";
       readonly certificate: DecisionCertificate;
@@ -66,7 +74,7 @@ export type LogEntry =
       readonly decision: DecisionCertificate | undefined;
     };
 
-const CODES = { accept: 1, decision: 2, regency: 3, stop: 4, stopData: 5, state: 6 } as const;
+const CODES = { accept: 1, decision: 2, regency: 3, stop: 4, stopData: 5, state: 6, write: 7 } as const;
 
 const scratch = new Writer(4096);
 
@@ -85,6 +93,10 @@ export function encodeLogEntry(entry: LogEntry): Uint8Array {
   switch (entry.type) {
     case "accept":
       w.u53(entry.cid).u53(entry.regency).raw(entry.digest).list(entry.writes, writeMemberSignature);
+      writeBody(entry.body, w);
+      break;
+    case "write":
+      w.u53(entry.cid).u53(entry.regency).raw(entry.digest);
       writeBody(entry.body, w);
       break;
     case "decision":
@@ -132,6 +144,14 @@ function readEntry(r: Reader): LogEntry {
         regency: r.u53(),
         digest: r.copy(DIGEST_SIZE_BYTES),
         writes: r.list(MAX_MEMBERS, readMemberSignature),
+        body: readBody(r),
+      };
+    case CODES.write:
+      return {
+        type: "write",
+        cid: r.u53(),
+        regency: r.u53(),
+        digest: r.copy(DIGEST_SIZE_BYTES),
         body: readBody(r),
       };
     case CODES.decision:

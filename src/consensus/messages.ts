@@ -30,10 +30,7 @@ export interface MemberSignature {
 }
 
 /** One ACCEPT inside a certificate. */
-export interface AcceptSignature extends MemberSignature {
-  readonly executedCid: number;
-  readonly executionHash: Uint8Array;
-}
+export interface AcceptSignature extends MemberSignature, ExecutionReport {}
 
 /** A quorum of signed ACCEPTs for one ballot: the value is decided, and so is every one it chains to. */
 export interface DecisionCertificate {
@@ -70,11 +67,26 @@ export interface AcceptClaim {
   readonly writes: readonly MemberSignature[];
 }
 
+/** "My WRITE for `digest` in ballot (cid, regency) was on my disk before it left" (fast-path.ts). */
+export interface LoggedWrite {
+  readonly cid: number;
+  readonly regency: number;
+  readonly digest: Uint8Array;
+}
+
+/** How far the sender has executed, and the chained hash of that; 0 and zeros when it names none. */
+export interface ExecutionReport {
+  readonly executedCid: number;
+  readonly executionHash: Uint8Array;
+}
+
 /** What a member reports when it enters a regency. `decided` is undefined before the first decision. */
 export interface StopDataBody {
   readonly regency: number;
   readonly decided: DecisionCertificate | undefined;
   readonly claims: readonly AcceptClaim[];
+  /** The last logged WRITE of each instance; the STOPDATA's own signature is all that stands behind it. */
+  readonly logged: readonly LoggedWrite[];
 }
 
 /** A signed STOPDATA as a SYNC carries it. */
@@ -106,6 +118,8 @@ export type Message =
       readonly cid: number;
       readonly value: Uint8Array;
       readonly authorityHash: Uint8Array;
+      /** Whether WRITEs for it are to be logged, so that those of all members decide (fast-path.ts). */
+      readonly fast: boolean;
       readonly signature: Uint8Array;
     }
   | {
@@ -114,16 +128,19 @@ export type Message =
       readonly cid: number;
       readonly digest: Uint8Array;
       readonly signature: Uint8Array;
+      /**
+       * Set when this WRITE was on the sender's disk before it left. Told to the receiver alone, over the link:
+       * nobody else has to believe it, so that it is not signed.
+       */
+      readonly logged: ExecutionReport | undefined;
     }
-  | {
+  | ({
       readonly type: "accept";
       readonly regency: number;
       readonly cid: number;
       readonly digest: Uint8Array;
-      readonly executedCid: number;
-      readonly executionHash: Uint8Array;
       readonly signature: Uint8Array;
-    }
+    } & ExecutionReport)
   | { readonly type: "stop"; readonly regency: number; readonly signature: Uint8Array }
   | { readonly type: "stopData"; readonly body: Uint8Array; readonly signature: Uint8Array }
   | { readonly type: "sync"; readonly sync: SyncBody }
@@ -228,7 +245,11 @@ export function readMemberSignature(r: Reader): MemberSignature {
 
 export function writeAcceptSignature(accept: AcceptSignature, w: Writer): void {
   writeMemberSignature(accept, w);
-  w.u53(accept.executedCid).raw(accept.executionHash);
+  writeExecutionReport(accept, w);
+}
+
+function writeExecutionReport(report: ExecutionReport, w: Writer): void {
+  w.u53(report.executedCid).raw(report.executionHash);
 }
 
 export function readAcceptSignature(r: Reader): AcceptSignature {
@@ -274,12 +295,22 @@ export function readCheckpointCertificate(r: Reader): CheckpointCertificate {
   };
 }
 
+function writeLoggedWrite({ cid, regency, digest }: LoggedWrite, w: Writer): void {
+  w.u53(cid).u53(regency).raw(digest);
+}
+
+function readLoggedWrite(r: Reader): LoggedWrite {
+  return { cid: r.u53(), regency: r.u53(), digest: r.copy(DIGEST_SIZE_BYTES) };
+}
+
 export function encodeStopDataBody(body: StopDataBody): Uint8Array {
   const w = scratch.u53(body.regency).boolean(body.decided !== undefined);
   if (body.decided !== undefined) writeCertificate(body.decided, w);
   w.list(body.claims, (claim) => {
-    w.u53(claim.cid).u53(claim.regency).raw(claim.digest).list(claim.writes, writeMemberSignature);
+    writeLoggedWrite(claim, w);
+    w.list(claim.writes, writeMemberSignature);
   });
+  w.list(body.logged, writeLoggedWrite);
   return w.finish();
 }
 
@@ -290,11 +321,10 @@ export function decodeStopDataBody(bytes: Uint8Array): StopDataBody {
     regency: r.u53(),
     decided: r.boolean() ? readCertificate(r) : undefined,
     claims: r.list(MAX_CLAIMS, () => ({
-      cid: r.u53(),
-      regency: r.u53(),
-      digest: r.copy(DIGEST_SIZE_BYTES),
+      ...readLoggedWrite(r),
       writes: r.list(MAX_MEMBERS, readMemberSignature),
     })),
+    logged: r.list(MAX_CLAIMS, readLoggedWrite),
   };
   r.end();
   return body;
@@ -328,14 +358,17 @@ export function encodeMessage(message: Message): Uint8Array {
       break;
     case "propose":
       w.u53(message.regency).u53(message.cid).bytes(message.value);
-      w.raw(message.authorityHash).raw(message.signature);
+      w.raw(message.authorityHash).boolean(message.fast).raw(message.signature);
       break;
     case "write":
       w.u53(message.regency).u53(message.cid).raw(message.digest).raw(message.signature);
+      w.boolean(message.logged !== undefined);
+      if (message.logged !== undefined) writeExecutionReport(message.logged, w);
       break;
     case "accept":
       w.u53(message.regency).u53(message.cid).raw(message.digest);
-      w.u53(message.executedCid).raw(message.executionHash).raw(message.signature);
+      writeExecutionReport(message, w);
+      w.raw(message.signature);
       break;
     case "stop":
       w.u53(message.regency).raw(message.signature);
@@ -425,6 +458,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
         cid: r.u53(),
         value: r.copiedBytes(MAX_VALUE_SIZE_BYTES),
         authorityHash: r.copy(DIGEST_SIZE_BYTES),
+        fast: r.boolean(),
         signature: r.copy(SIGNATURE_SIZE_BYTES),
       };
     case "write":
@@ -434,6 +468,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
         cid: r.u53(),
         digest: r.copy(DIGEST_SIZE_BYTES),
         signature: r.copy(SIGNATURE_SIZE_BYTES),
+        logged: r.boolean() ? { executedCid: r.u53(), executionHash: r.copy(DIGEST_SIZE_BYTES) } : undefined,
       };
     case "accept":
       return {

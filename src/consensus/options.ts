@@ -33,6 +33,10 @@ export interface ConsensusOptions {
   readonly batchSizeBytesMax: number;
   /** Bodies that a member holds for one origin before it drops more. */
   readonly poolSizeBytesPerOrigin: number;
+  /** Whether this member, as leader, offers to decide in two steps while all members are there (fast-path.ts). */
+  readonly fastPath: boolean;
+  /** In a fast instance a quorum of WRITEs waits this long for those of all, before ACCEPTs are sent. */
+  readonly fastWaitMs: number;
   /** A checkpoint is due after so many instances, or so many bytes of bodies. */
   readonly checkpointInstances: number;
   readonly checkpointSizeBytes: number;
@@ -60,6 +64,8 @@ export const DEFAULT_OPTIONS: ConsensusOptions = {
   batchBundlesMax: 512,
   batchSizeBytesMax: 2 << 20,
   poolSizeBytesPerOrigin: 32 << 20,
+  fastPath: true,
+  fastWaitMs: 20,
   checkpointInstances: 4096,
   checkpointSizeBytes: 16 << 20,
   keptCheckpoints: 4,

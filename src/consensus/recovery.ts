@@ -58,10 +58,13 @@ export function announceStart(core: Core): void {
   core.regencySequence = core.previousSequence;
 }
 
+type WriteEntry = Extract<LogEntry, { type: "write" }>;
 type AcceptEntry = Extract<LogEntry, { type: "accept" }>;
 type DecisionEntry = Extract<LogEntry, { type: "decision" }>;
 
 interface LogContent {
+  /** Own logged WRITEs by instance, newest regency last. */
+  readonly writes: Map<number, WriteEntry[]>;
   /** Own ACCEPTs by instance, newest regency last. */
   readonly accepts: Map<number, AcceptEntry[]>;
   readonly decisions: Map<number, DecisionEntry>;
@@ -118,6 +121,7 @@ export function recover(
   const lastKnown = Math.max(
     core.lastDecided,
     content.state?.lastDecided ?? 0,
+    ...content.writes.keys(),
     ...content.accepts.keys(),
     ...content.decisions.keys(),
   );
@@ -129,6 +133,7 @@ export function recover(
 
 function readLog(core: Core, log: Recovered): LogContent {
   const content: LogContent = {
+    writes: new Map(),
     accepts: new Map(),
     decisions: new Map(),
     bodies: new Map(),
@@ -146,14 +151,16 @@ function readLog(core: Core, log: Recovered): LogContent {
     const entry = decodeLogEntry(record);
     content.empty = false;
     switch (entry.type) {
-      case "accept": {
-        const before = content.accepts.get(entry.cid);
-        if (before === undefined) content.accepts.set(entry.cid, [entry]);
-        else before.push(entry);
+      case "write":
+        append(content.writes, entry);
         keepBody(entry.cid, entry.digest, entry.body);
         core.noteRecord(entry.cid, sequence);
         break;
-      }
+      case "accept":
+        append(content.accepts, entry);
+        keepBody(entry.cid, entry.digest, entry.body);
+        core.noteRecord(entry.cid, sequence);
+        break;
       case "decision":
         content.decisions.set(entry.certificate.cid, entry);
         keepBody(entry.certificate.cid, entry.certificate.digest, entry.body);
@@ -178,6 +185,12 @@ function readLog(core: Core, log: Recovered): LogContent {
   return content;
 }
 
+function append<T extends { readonly cid: number }>(byInstance: Map<number, T[]>, entry: T): void {
+  const before = byInstance.get(entry.cid);
+  if (before === undefined) byInstance.set(entry.cid, [entry]);
+  else before.push(entry);
+}
+
 /** The decided instance `cid` with this digest, as far as the log holds it. */
 function entryOf(core: Core, content: LogContent, cid: number, digest: Uint8Array): DecidedEntry | undefined {
   const body = content.bodies.get(`${cid}:${toByteString(digest)}`);
@@ -189,15 +202,17 @@ function entryOf(core: Core, content: LogContent, cid: number, digest: Uint8Arra
   const accepts: (AcceptSignature | undefined)[] = new Array(core.membership.n).fill(undefined);
   for (const accept of decision?.accepts ?? []) accepts[accept.member] = accept;
   const own = content.accepts.get(cid)?.findLast((accept) => equalBytes(accept.digest, digest));
+  const logged = content.writes.get(cid)?.findLast((write) => equalBytes(write.digest, digest));
   return {
     cid,
-    regency: decision?.regency ?? own?.regency ?? core.regency,
+    regency: decision?.regency ?? own?.regency ?? logged?.regency ?? core.regency,
     digest,
     encodedValue: body.value,
     value: decodeValue(body.value),
     bundles: body.bundles.map((bundle) => decodeBundle(core.hasher, core.membership.digest, bundle)),
     accepts,
     claim: own && { regency: own.regency, writes: own.writes },
+    loggedIn: logged?.regency ?? 0,
     certificate,
   };
 }
@@ -229,27 +244,56 @@ function replayDecisions(core: Core, content: LogContent): void {
   }
 }
 
-/** Own ACCEPTs that no certificate covers yet: they must be reported in every leader change to come. */
+/**
+ * Own ACCEPTs and logged WRITEs that no certificate covers yet: they must be reported in every leader change to
+ * come.
+ */
 function restoreClaims(core: Core, content: LogContent): void {
+  const { instance } = core;
   const certified = core.history.newestCertificate()?.cid ?? 0;
-  for (const [cid, accepts] of content.accepts) {
-    if (cid <= certified) continue;
-    const newest = accepts.reduce((a, b) => (b.regency >= a.regency ? b : a));
-    const { regency, digest, writes } = newest;
-    const decided = core.history.get(cid);
-    if (decided !== undefined && equalBytes(decided.digest, digest)) continue;
-    if (cid !== core.instance.cid) {
+  for (const { cid, regency, digest } of newestOpen(core, content.writes, certified)) {
+    if (core.mutated("loggedForgotten")) break;
+    if (cid !== instance.cid) {
+      core.looseLogged.set(cid, { cid, regency, digest });
+      continue;
+    }
+    const digestKey = toByteString(digest);
+    instance.logged = { regency, digest, digestKey, sequence: 0, durable: true, signature: undefined };
+    restoreBody(core, content, digestKey);
+  }
+  for (const { cid, regency, digest, writes } of newestOpen(core, content.accepts, certified)) {
+    if (cid !== instance.cid) {
       core.looseClaims.set(cid, { cid, regency, digest, writes });
       continue;
     }
     const digestKey = toByteString(digest);
-    core.instance.accepted = { regency, digest, digestKey, writes, sequence: 0, durable: true };
-    const body = content.bodies.get(`${cid}:${digestKey}`);
-    if (body === undefined) continue;
-    core.keepEncodedValue(body.value);
-    core.instance.bodyLogged = digestKey;
-    for (const encoded of body.bundles) {
-      core.keepBundle(decodeBundle(core.hasher, core.membership.digest, encoded));
-    }
+    instance.accepted = { regency, digest, digestKey, writes, sequence: 0, durable: true };
+    restoreBody(core, content, digestKey);
+  }
+}
+
+/** The newest vote of each instance that is neither certified nor decided as voted. */
+function* newestOpen<T extends WriteEntry | AcceptEntry>(
+  core: Core,
+  votes: ReadonlyMap<number, readonly T[]>,
+  certified: number,
+): Iterable<T> {
+  for (const [cid, ofInstance] of votes) {
+    if (cid <= certified) continue;
+    const newest = ofInstance.reduce((a, b) => (b.regency >= a.regency ? b : a));
+    const decided = core.history.get(cid);
+    if (decided === undefined || !equalBytes(decided.digest, newest.digest)) yield newest;
+  }
+}
+
+/** Gives the instance in progress the value that this member voted for, with its bodies. */
+function restoreBody(core: Core, content: LogContent, digestKey: string): void {
+  const { instance } = core;
+  const body = content.bodies.get(`${instance.cid}:${digestKey}`);
+  if (body === undefined) return;
+  core.keepEncodedValue(body.value);
+  instance.bodyLogged = digestKey;
+  for (const encoded of body.bundles) {
+    core.keepBundle(decodeBundle(core.hasher, core.membership.digest, encoded));
   }
 }

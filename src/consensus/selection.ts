@@ -53,6 +53,44 @@ export function selectValue(
   return silent >= quorum ? { kind: "free" } : { kind: "wait" };
 }
 
+/** What one report says of one instance. */
+export interface InstanceReport {
+  readonly accepted: BallotClaim | undefined;
+  /** The reporter's last logged WRITE; nothing but its own word stands behind it. */
+  readonly logged: BallotClaim | undefined;
+}
+
+/**
+ * The whole rule for one instance: the ACCEPT claims as above, and then what all members together may have
+ * decided by logged WRITEs in a ballot above the bound claim. In that case every correct reporter says so, and
+ * at most f of the reporters are not correct. So a value that all but f reports name is bound: more than f, hence
+ * a correct member, stand behind it, and no second value can have as many.
+ */
+export function selectForInstance(
+  { quorum, f }: { readonly quorum: number; readonly f: number },
+  reports: readonly InstanceReport[],
+  mutation = "",
+): Selection {
+  const selection = selectValue(
+    quorum,
+    reports.map((report) => report.accepted),
+    mutation,
+  );
+  if (selection.kind === "wait" || mutation === "loggedWritesIgnored") return selection;
+  const above = selection.kind === "bound" ? selection.claim.regency : 0;
+  const named = new Map<string, { readonly claim: BallotClaim; count: number }>();
+  for (const { logged } of reports) {
+    if (logged === undefined || logged.regency <= above) continue;
+    const same = named.get(logged.digestKey);
+    if (same === undefined) named.set(logged.digestKey, { claim: logged, count: 1 });
+    else same.count += 1;
+  }
+  for (const { claim, count } of named.values()) {
+    if (count >= reports.length - f) return { kind: "bound", claim };
+  }
+  return selection;
+}
+
 /** The planted bugs of the selection: a claim taken though no quorum of reports backs it. */
 function isBoundByMutant(mutation: string, agreeing: number, quorum: number): boolean {
   if (mutation === "selectionUnbacked") return true;

@@ -61,6 +61,7 @@ export const stopDataBody = record({
   regency: number53,
   decided: fc.option(certificate, { nil: undefined }),
   claims: fc.array(claim, { maxLength: 4 }),
+  logged: fc.array(record({ cid: number53, regency: number53, digest }), { maxLength: 4 }),
 });
 
 export const value: fc.Arbitrary<Value> = record({
@@ -81,8 +82,21 @@ type ByType<U extends { readonly type: string }> = {
 
 const MESSAGES: ByType<Message> = {
   bundle: record({ bundle: anyBytes }),
-  propose: record({ regency: number53, cid: number53, value: anyBytes, authorityHash: digest, signature }),
-  write: record({ regency: number53, cid: number53, digest, signature }),
+  propose: record({
+    regency: number53,
+    cid: number53,
+    value: anyBytes,
+    authorityHash: digest,
+    fast: fc.boolean(),
+    signature,
+  }),
+  write: record({
+    regency: number53,
+    cid: number53,
+    digest,
+    signature,
+    logged: fc.option(record({ executedCid: number53, executionHash: digest }), { nil: undefined }),
+  }),
   accept: record({
     regency: number53,
     cid: number53,
@@ -119,6 +133,7 @@ const MESSAGES: ByType<Message> = {
 };
 
 const LOG_ENTRIES: ByType<LogEntry> = {
+  write: record({ cid: number53, regency: number53, digest, body: fc.option(body, { nil: undefined }) }),
   accept: record({
     cid: number53,
     regency: number53,

@@ -382,10 +382,14 @@ export class Replica {
     });
   }
 
-  /** Highest instance for which this member has sent ACCEPT, or that it has decided, in any of its lives. */
+  /**
+   * Highest instance for which this member has sent ACCEPT or a logged WRITE, or that it has decided, in any of its
+   * lives.
+   */
   #accepted(): number {
     const { instance, lastDecided, knownAtStart } = this.#core;
-    return Math.max(instance.accepted?.durable === true ? instance.cid : lastDecided, knownAtStart);
+    const voted = instance.accepted?.durable === true || instance.logged?.durable === true;
+    return Math.max(voted ? instance.cid : lastDecided, knownAtStart);
   }
 
   #fence(id: number): void {

@@ -1,7 +1,7 @@
 /**
  * Faults that wait for the moment at which they hurt: a member that dies between a vote and its sync, ACCEPTs
- * that reach one member only, which decides and vanishes, messages of one kind that reach some, everyone's
- * death right after a decision. Chance alone meets such moments once in thousands of runs.
+ * or WRITEs that reach one member only, which decides and vanishes, messages of one kind that reach some,
+ * everyone's death right after a decision. Chance alone meets such moments once in thousands of runs.
  */
 import type { MemberIndex } from "../replica/contract.ts";
 import type { FaultParts } from "./faults.ts";
@@ -9,7 +9,7 @@ import type { Host } from "./host.ts";
 import { type AimedKind, kindOf, regencyOf } from "./message-kinds.ts";
 import type { LinkFilter } from "./network.ts";
 
-export const AMBUSHES = ["acceptsToOne", "narrow", "forget", "crashAfterDecision"] as const;
+export const AMBUSHES = ["acceptsToOne", "writesToOne", "narrow", "forget", "crashAfterDecision"] as const;
 export type AmbushKind = (typeof AMBUSHES)[number];
 
 /** How often an ambush looks whether its moment has come. */
@@ -28,7 +28,8 @@ export class Ambushes {
 
   /** Lays one ambush of this kind. */
   lay(kind: AmbushKind): void {
-    if (kind === "acceptsToOne") this.#acceptsToOne();
+    if (kind === "acceptsToOne") this.#votesToOne("accept");
+    else if (kind === "writesToOne") this.#votesToOne("write");
     else if (kind === "narrow") this.#narrow();
     else if (kind === "forget") this.#forget();
     else this.#crashAfterDecision();
@@ -82,10 +83,11 @@ export class Ambushes {
   }
 
   /**
-   * The ACCEPTs of this regency reach one member only; as soon as it has decided it vanishes, and the others
-   * must find out in a leader change what it knows.
+   * The ACCEPTs, or the WRITEs of fast instances, of this regency reach one member only; as soon as it has decided
+   * it vanishes, and the others must find out in a leader change what it knows. One of them may not even have
+   * seen what was proposed.
    */
-  #acceptsToOne(): void {
+  #votesToOne(vote: "accept" | "write"): void {
     const { prng, hosts, network, scheduler } = this.#parts;
     const { consensus } = this.#parts.options;
     const correct = hosts.filter(({ member }) => !this.#isByzantine(member));
@@ -93,10 +95,12 @@ export class Ambushes {
     const chosen = prng.chance(0.5) && correct.includes(leader) ? leader : prng.pick(correct);
     const regency = this.#parts.regency();
     const values = prng.chance(0.5);
+    const blind = vote === "write" && prng.chance(0.5) ? prng.below(hosts.length) : -1;
     const filter: LinkFilter = (_, to, bytes) => {
       if (to === chosen.member) return false;
       const kind = kindOf(bytes);
-      return (kind === "accept" && regencyOf(bytes) <= regency) || (values && kind === "value");
+      if (kind === "propose" && to === blind) return true;
+      return (kind === vote && regencyOf(bytes) <= regency) || (values && kind === "value");
     };
     network.filters.add(filter);
     let struck = false;

@@ -23,8 +23,16 @@ const EMPTY = new Uint8Array(0);
 
 const SAMPLES: readonly (Extract<Message, { type: AimedKind }> & { readonly type: AimedKind })[] = [
   { type: "bundle", bundle: EMPTY },
-  { type: "propose", regency: 1, cid: 1, value: EMPTY, authorityHash: DIGEST, signature: SIGNATURE },
-  { type: "write", ...VOTE },
+  {
+    type: "propose",
+    regency: 1,
+    cid: 1,
+    value: EMPTY,
+    authorityHash: DIGEST,
+    fast: false,
+    signature: SIGNATURE,
+  },
+  { type: "write", ...VOTE, logged: undefined },
   { type: "accept", ...VOTE, executedCid: 0, executionHash: DIGEST },
   { type: "stop", regency: 1, signature: SIGNATURE },
   { type: "stopData", body: EMPTY, signature: SIGNATURE },

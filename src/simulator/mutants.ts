@@ -100,6 +100,26 @@ export const MUTANTS: readonly Mutant[] = [
     focus: { behaviours: ["wrongContent", "proposeAgain"], ambushes: [] },
   },
   {
+    name: "loggedNotSynced",
+    rule: "a logged WRITE is on disk before it leaves",
+    focus: { behaviours: NONE, ambushes: ["forget", "writesToOne"] },
+  },
+  {
+    name: "loggedForgotten",
+    rule: "a logged WRITE is reported after a restart, too",
+    focus: { behaviours: NONE, ambushes: ["writesToOne"], crashes: true },
+  },
+  {
+    name: "loggedWritesIgnored",
+    rule: "what all may have decided by logged WRITEs is bound",
+    focus: { behaviours: NONE, ambushes: ["writesToOne"] },
+  },
+  {
+    name: "fastOneTooFew",
+    rule: "a fast instance is decided by all members, and not one fewer",
+    focus: { behaviours: ["hideHistory"], ambushes: ["writesToOne"] },
+  },
+  {
     name: "leaseExpiryByLocalClock",
     rule: "leases expire by agreed time",
     focus: { behaviours: NONE, ambushes: [], leases: true },

@@ -106,7 +106,7 @@ export class Forge {
   propose(
     regency: number,
     { value, encoded, digest }: ForgedValue,
-    { authority = undefined as AuthorityCertificate | undefined, cid = value.cid } = {},
+    { authority = undefined as AuthorityCertificate | undefined, cid = value.cid, fast = false } = {},
   ): MessageOf<"propose"> {
     const leader = this.membership.leaderOf(regency);
     const authorityHash =
@@ -118,13 +118,20 @@ export class Forge {
       cid,
       value: encoded,
       authorityHash,
+      fast,
       signature: this.#sign(leader, statement),
     };
   }
 
   write(member: number, regency: number, cid: number, digest: Uint8Array): MessageOf<"write"> {
     const signature = this.#sign(member, writeStatement(this.membership.digest, regency, cid, digest));
-    return { type: "write", regency, cid, digest, signature };
+    return { type: "write", regency, cid, digest, signature, logged: undefined };
+  }
+
+  /** A WRITE that says it is on the member's disk. */
+  loggedWrite(member: number, regency: number, cid: number, digest: Uint8Array): MessageOf<"write"> {
+    const logged = { executedCid: 0, executionHash: NO_HASH };
+    return { ...this.write(member, regency, cid, digest), logged };
   }
 
   accept(member: number, regency: number, cid: number, digest: Uint8Array): MessageOf<"accept"> {
@@ -182,9 +189,9 @@ export class Forge {
   stopData(
     member: number,
     regency: number,
-    { decided = undefined, claims = [] }: Partial<Omit<StopDataBody, "regency">> = {},
+    { decided = undefined, claims = [], logged = [] }: Partial<Omit<StopDataBody, "regency">> = {},
   ): MessageOf<"stopData"> {
-    const body = encodeStopDataBody({ regency, decided, claims });
+    const body = encodeStopDataBody({ regency, decided, claims, logged });
     return {
       type: "stopData",
       body,

@@ -13,6 +13,7 @@ import {
   borrowedClaim,
   falseCertificate,
   falseFence,
+  falseLogged,
   falseProgress,
   hideHistory,
   oldStopData,
@@ -21,6 +22,7 @@ import {
 import { laggard, relay, replayOld } from "./noise.ts";
 import {
   equivocate,
+  mixedOffers,
   proposeAgain,
   proposeToFew,
   proposeToOne,
@@ -29,7 +31,15 @@ import {
   wrongSync,
   wrongTimestamp,
 } from "./proposing.ts";
-import { badSignature, doubleVote, eagerVote, falseExecution, silent, stopSpam } from "./voting.ts";
+import {
+  badSignature,
+  doubleVote,
+  eagerVote,
+  falseExecution,
+  falseLogging,
+  silent,
+  stopSpam,
+} from "./voting.ts";
 
 const MAKERS = {
   equivocate,
@@ -69,6 +79,9 @@ const MAKERS = {
   staleSync,
   forgedCertificates,
   replayBundles,
+  falseLogged,
+  falseLogging,
+  mixedOffers,
   /** Sends bytes that are no messages; done by the wrapper, for it needs no message. */
   garbage: (): Behaviour => ({}),
   /** Two real replicas with one key, each in touch with some of the members; done by the wrapper. */

@@ -28,6 +28,7 @@ export function hideHistory(): Behaviour {
     regency: body.regency,
     decided: mind.prng.chance(0.5) ? body.decided : undefined,
     claims: mind.prng.chance(0.7) ? [] : body.claims.slice(1),
+    logged: mind.prng.chance(0.7) ? [] : body.logged.slice(1),
   }));
 }
 
@@ -39,6 +40,19 @@ function nextCid(body: StopDataBody, mind: ByzantineMind): number {
 
 function withClaim(body: StopDataBody, claim: AcceptClaim): StopDataBody {
   return { ...body, claims: [...body.claims.filter(({ cid }) => cid !== claim.cid), claim] };
+}
+
+/** Says that it had logged a WRITE for what somebody voted for, or for what nobody ever saw, in some ballot. */
+export function falseLogged(): Behaviour {
+  return changedStopData((body, mind) => {
+    const { prng } = mind;
+    const votes = mind.heard.flatMap(({ message }) => (message.type === "write" ? [message] : []));
+    const vote = votes.length > 0 && prng.chance(0.8) ? prng.pick(votes.slice(-12)) : undefined;
+    const cid = vote?.cid ?? nextCid(body, mind);
+    const regency = prng.pick([vote?.regency ?? 1, body.regency - 1, body.regency - 1, body.regency]);
+    const digest = vote?.digest ?? mind.randomBytes(32);
+    return { ...body, logged: [...body.logged.filter((write) => write.cid < cid), { cid, regency, digest }] };
+  });
 }
 
 /** Claims an ACCEPT with too few WRITEs, with one of them many times, or with signatures on something else. */

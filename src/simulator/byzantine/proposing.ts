@@ -48,6 +48,17 @@ function changedProposals(change: (value: Value, mind: ByzantineMind) => Value):
   };
 }
 
+/** Offers an instance as a fast one to some members and as an ordinary one to others. */
+export function mixedOffers(): Behaviour {
+  return {
+    bend(sending, mind) {
+      const { message } = sending;
+      if (message.type !== "propose" || !mind.tempted()) return undefined;
+      return [{ ...sending, message: { ...message, fast: mind.prng.chance(0.6) } }];
+    },
+  };
+}
+
 /** Two different valid proposals, and WRITEs and ACCEPTs to each half as it wants them. */
 export function equivocate(): Behaviour {
   const second = new Map<number, Propose>();

@@ -25,6 +25,19 @@ export function doubleVote(): Behaviour {
   };
 }
 
+/** Says of a WRITE that it is on its disk though it is not, or the other way round, or says it to some only. */
+export function falseLogging(): Behaviour {
+  return {
+    bend(sending, mind) {
+      const { message } = sending;
+      if (message.type !== "write" || !mind.tempted()) return undefined;
+      const report = { executedCid: 0, executionHash: new Uint8Array(32) };
+      const logged = mind.prng.chance(0.7) ? (message.logged ?? report) : undefined;
+      return mind.prng.chance(0.3) ? [] : [{ ...sending, message: { ...message, logged } }];
+    },
+  };
+}
+
 /** Votes ACCEPT at once, for whatever anyone writes, and WRITE for whatever anyone proposes. */
 export function eagerVote(): Behaviour {
   let position = 0;
@@ -76,6 +89,10 @@ export function falseExecution(): Behaviour {
         return [
           { ...sending, message: mind.voteFor({ ...message, executionHash, executedCid }, message.digest) },
         ];
+      }
+      if (message.type === "write" && message.logged !== undefined && mind.tempted()) {
+        const executionHash = flipped(message.logged.executionHash, mind.prng);
+        return [{ ...sending, message: { ...message, logged: { ...message.logged, executionHash } } }];
       }
       if (message.type === "checkpoint" && mind.tempted()) {
         const root = flipped(message.root, mind.prng);

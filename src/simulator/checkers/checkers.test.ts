@@ -6,6 +6,7 @@ import {
   type AcceptClaim,
   encodeMessage,
   encodeStopDataBody,
+  type LoggedWrite,
   type Message,
 } from "../../consensus/messages.ts";
 import type { KeyValue, OperationResult, WatchEvent } from "../../store/types.ts";
@@ -297,12 +298,21 @@ const SIGNATURE = bytes(0, 64);
 
 function vote(type: "write" | "accept", cid: number, regency: number, value: number): Uint8Array {
   const common = { cid, regency, digest: bytes(value), signature: SIGNATURE };
-  if (type === "write") return encodeMessage({ type, ...common });
+  if (type === "write") return encodeMessage({ type, ...common, logged: undefined });
   return encodeMessage({ type, ...common, executedCid: 0, executionHash: bytes(0) });
 }
 
-function stopData(regency: number, claims: readonly AcceptClaim[]): Uint8Array {
-  const body = encodeStopDataBody({ regency, decided: undefined, claims });
+function loggedWrite(cid: number, regency: number, value: number): Uint8Array {
+  const logged = { executedCid: 0, executionHash: bytes(0) };
+  return encodeMessage({ type: "write", cid, regency, digest: bytes(value), signature: SIGNATURE, logged });
+}
+
+function stopData(
+  regency: number,
+  claims: readonly AcceptClaim[],
+  logged: readonly LoggedWrite[] = [],
+): Uint8Array {
+  const body = encodeStopDataBody({ regency, decided: undefined, claims, logged });
   return encodeMessage({ type: "stopData", body, signature: SIGNATURE });
 }
 
@@ -334,6 +344,7 @@ test("promises: two votes in a ballot", () => {
       regency: 1,
       value: bytes(value),
       authorityHash: bytes(0),
+      fast: false,
       signature: SIGNATURE,
     });
   promises(propose(1), propose(1)).expect(0);

@@ -1,9 +1,9 @@
 /**
  * Checks that no correct member contradicts itself, in all of its lives together: one value for each ballot it
- * WRITEs (a leader by its PROPOSE) or ACCEPTs in, one STOPDATA for a regency, which tells of every ACCEPT that was given and
- * not decided, no ACCEPT after it in an older regency that it did not tell of, and no forgetting of the instance
- * before one in which it gave a WRITE. These are the promises that
- * must be on disk before they leave; breaking one need not do harm in this run, but in some run it does.
+ * WRITEs (a leader by its PROPOSE) or ACCEPTs in, one STOPDATA for a regency, which tells of every ACCEPT that was
+ * given and not decided and of every logged WRITE, no ACCEPT and no logged WRITE after it in an older regency that
+ * it did not tell of, and no forgetting of the instance before one in which it gave a WRITE. These are the promises
+ * that must be on disk before they leave; breaking one need not do harm in this run, but in some run it does.
  */
 import { equalBytes } from "../../base/bytes.ts";
 import {
@@ -25,6 +25,8 @@ interface Promises {
   readonly votes: Map<string, Uint8Array>;
   /** Newest ACCEPT of each instance. */
   readonly accepts: Map<number, { readonly regency: number; readonly digest: Uint8Array }>;
+  /** Newest logged WRITE of each instance. */
+  readonly logged: Map<number, { readonly regency: number; readonly digest: Uint8Array }>;
   readonly decided: Map<number, Uint8Array>;
   /** Highest instance in which it gave a WRITE. */
   written: number;
@@ -67,6 +69,7 @@ export class PromiseChecker {
     } else if (message.type === "write") {
       promises.written = Math.max(promises.written, message.cid);
       this.#once(member, promises, "WRITE", message.cid, message.regency, message.digest);
+      if (message.logged !== undefined) this.#logged(member, promises, message);
     } else if (message.type === "accept") {
       this.#accept(member, promises, message);
     } else if (message.type === "stopData") {
@@ -86,6 +89,7 @@ export class PromiseChecker {
       promises = {
         votes: new Map(),
         accepts: new Map(),
+        logged: new Map(),
         decided: new Map(),
         written: 0,
         stopData: undefined,
@@ -140,6 +144,19 @@ export class PromiseChecker {
     }
   }
 
+  #logged(member: MemberIndex, promises: Promises, { cid, regency, digest }: Vote): void {
+    const newest = promises.logged.get(cid);
+    if (newest === undefined || newest.regency < regency) promises.logged.set(cid, { regency, digest });
+    const told = promises.stopData?.body;
+    if (told === undefined || regency >= told.regency || cid <= (told.decided?.cid ?? 0)) return;
+    if (!told.logged.some((write) => write.cid === cid && write.regency >= regency)) {
+      this.#violation(
+        member,
+        `sends its logged WRITE in ballot (${cid}, ${regency}) after its STOPDATA for regency ${told.regency}, which says nothing of it`,
+      );
+    }
+  }
+
   #stopData(member: MemberIndex, promises: Promises, bytes: Uint8Array): void {
     const before = promises.stopData;
     const body = decodeStopDataBody(bytes);
@@ -150,6 +167,7 @@ export class PromiseChecker {
       this.#violation(member, `sends STOPDATA for regency ${body.regency} after ${before.body.regency}`);
     }
     promises.stopData = { bytes, body };
+    this.#hidesLogged(member, promises, body);
     for (const [cid, { regency, digest }] of promises.accepts) {
       if (cid <= (body.decided?.cid ?? 0)) promises.accepts.delete(cid);
       if (cid <= (body.decided?.cid ?? 0) || promises.decided.has(cid) || regency >= body.regency) continue;
@@ -162,6 +180,22 @@ export class PromiseChecker {
       this.#violation(
         member,
         `hides its ACCEPT in ballot (${cid}, ${regency}) in its STOPDATA for regency ${body.regency}`,
+      );
+    }
+  }
+
+  /** Decided with the same value or not: others may have nothing but these reports to go by. */
+  #hidesLogged(member: MemberIndex, promises: Promises, body: StopDataBody): void {
+    for (const [cid, { regency, digest }] of promises.logged) {
+      if (cid <= (body.decided?.cid ?? 0)) promises.logged.delete(cid);
+      if (cid <= (body.decided?.cid ?? 0) || regency >= body.regency) continue;
+      const decided = promises.decided.get(cid);
+      // Another value was decided since: this one cannot have been.
+      if (decided !== undefined && !equalBytes(decided, digest)) continue;
+      if (body.logged.some((write) => write.cid === cid && write.regency >= regency)) continue;
+      this.#violation(
+        member,
+        `hides its logged WRITE in ballot (${cid}, ${regency}) in its STOPDATA for regency ${body.regency}`,
       );
     }
   }
