@@ -10,11 +10,6 @@ import type { Ballot, KeptValue, OwnLogged } from "./instance.ts";
 import { writeStatement } from "./statements.ts";
 
 /**
- * Every instance with a number that this divides goes the ordinary way: its ACCEPTs are the certificate of all
- * decisions before it.
- */
-export const CERTIFIED_EVERY = 32;
-/**
  * Longest average wait for the last member, once a quorum has voted: beyond it the leader offers nothing for a
  * while. It is all the delay that a slow or Byzantine member can cause by this path.
  */
@@ -55,7 +50,7 @@ export class FastPolicy {
 /** Whether to offer the next instance as a fast one: every member is linked and took part in the one before. */
 export function mayOfferFast(core: Core): boolean {
   const { cid } = core.instance;
-  if (!core.options.fastPath || cid % CERTIFIED_EVERY === 0) return false;
+  if (isCertifying(core, cid)) return false;
   if (core.sync?.bindings.has(cid) || !core.fastPolicy.allows(core.monotonicMs)) return false;
   for (let member = 0; member < core.membership.n; member++) {
     if (member === core.self) continue;
@@ -66,7 +61,12 @@ export function mayOfferFast(core: Core): boolean {
 
 /** Whether a WRITE in this ballot is to be logged. */
 export function isFast(core: Core, ballot: Ballot): boolean {
-  return ballot.proposal?.message.fast === true && core.instance.cid % CERTIFIED_EVERY !== 0;
+  return ballot.proposal?.message.fast === true && !isCertifying(core, core.instance.cid);
+}
+
+/** Whether this instance is never fast, whatever its leader says: its ACCEPTs certify those before it. */
+function isCertifying(core: Core, cid: number): boolean {
+  return cid % core.options.certifyInstances === 0;
 }
 
 /**

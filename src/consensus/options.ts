@@ -33,11 +33,15 @@ export interface ConsensusOptions {
   readonly batchSizeBytesMax: number;
   /** Bodies that a member holds for one origin before it drops more. */
   readonly poolSizeBytesPerOrigin: number;
-  /** Whether this member, as leader, offers to decide in two steps while all members are there (fast-path.ts). */
-  readonly fastPath: boolean;
+  /**
+   * Every instance with a number that this divides goes the ordinary way, is the certificate of those before it,
+   * and may have a checkpoint behind it; the others may be fast (fast-path.ts). The same for all members; 1 means
+   * that none is fast, and more than 32 would leave too many decisions without a certificate.
+   */
+  readonly certifyInstances: number;
   /** In a fast instance a quorum of WRITEs waits this long for those of all, before ACCEPTs are sent. */
   readonly fastWaitMs: number;
-  /** A checkpoint is due after so many instances, or so many bytes of bodies. */
+  /** A checkpoint is due after so many instances, or so many bytes of bodies, at the next one that may have it. */
   readonly checkpointInstances: number;
   readonly checkpointSizeBytes: number;
   /**
@@ -64,7 +68,7 @@ export const DEFAULT_OPTIONS: ConsensusOptions = {
   batchBundlesMax: 512,
   batchSizeBytesMax: 2 << 20,
   poolSizeBytesPerOrigin: 32 << 20,
-  fastPath: true,
+  certifyInstances: 32,
   fastWaitMs: 20,
   checkpointInstances: 4096,
   checkpointSizeBytes: 16 << 20,

@@ -66,18 +66,16 @@ export class Checkpoints {
 
   /**
    * Counts an executed instance; the same everywhere, because it depends on decided content alone. Returns
-   * true when a checkpoint is due behind it.
+   * true when a checkpoint is due behind it: only where the decision is certified, for whoever takes the state
+   * over needs that, too.
    */
-  count(bodySizeBytes: number): boolean {
+  count(cid: number, bodySizeBytes: number): boolean {
     const { options } = this.#host.core;
     this.#sinceInstances += 1;
     this.#sinceBytes += bodySizeBytes;
-    if (
-      this.#sinceInstances < options.checkpointInstances &&
-      this.#sinceBytes < options.checkpointSizeBytes
-    ) {
-      return false;
-    }
+    const due =
+      this.#sinceInstances >= options.checkpointInstances || this.#sinceBytes >= options.checkpointSizeBytes;
+    if (!due || cid % options.certifyInstances !== 0) return false;
     this.#sinceInstances = 0;
     this.#sinceBytes = 0;
     return true;

@@ -469,7 +469,7 @@ export class Replica {
       table,
       executionHash: this.#executionHash,
     };
-    const due = this.#checkpoints.count(sizeBytes);
+    const due = this.#checkpoints.count(entry.cid, sizeBytes);
     scratch.bytes(encodeAppliedPosition(position));
     this.#checkpoints.writeCounters(scratch);
     const stored = scratch.finishShared();

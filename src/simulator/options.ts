@@ -320,7 +320,9 @@ function drawConsensus(prng: Prng, mutation: string, focus: Focus | undefined): 
     checkpointInstances: prng.pick([4, 16, 64, 256, DEFAULT_OPTIONS.checkpointInstances]),
     checkpointSizeBytes: prng.chance(0.2) ? 20_000 : DEFAULT_OPTIONS.checkpointSizeBytes,
     keptCheckpoints: prng.pick([1, 1, 2, DEFAULT_OPTIONS.keptCheckpoints]),
-    fastPath: focus !== undefined || prng.chance(0.8),
+    certifyInstances: prng.pick(
+      focus === undefined ? [1, 4, 4, 16, DEFAULT_OPTIONS.certifyInstances] : [8, 32],
+    ),
     fastWaitMs: prng.pick([5, DEFAULT_OPTIONS.fastWaitMs, 60]),
     batchBundlesMax: prng.pick([1, 4, DEFAULT_OPTIONS.batchBundlesMax]),
     mutation,

@@ -112,8 +112,8 @@ export class TestCluster {
       engine: node.engine,
       incarnation: node.incarnation,
       recovery: { records: [...node.log], nextSequence: (node.log.at(-1)?.sequence ?? 0) + 1, state },
-      // The least: transfers of states begin soonest.
-      options: { keptCheckpoints: 1, ...this.#options(self) },
+      // The least: transfers of states begin soonest. No fast instances, where a test does not ask for them.
+      options: { keptCheckpoints: 1, certifyInstances: 1, ...this.#options(self) },
     });
   }
 
