@@ -359,7 +359,8 @@ function considerAccept(core: Core): void {
   );
   core.noteRecord(instance.cid, sequence);
   instance.bodyLogged = winner.digestKey;
-  const accepted: OwnAccept = { regency, ...winner, writes, sequence, durable: false };
+  const { digest, digestKey } = winner;
+  const accepted: OwnAccept = { regency, digest, digestKey, writes, sequence, durable: false };
   instance.accepted = accepted;
   const { cid } = instance;
   // ACCEPT leaves only when it is on disk with its bodies and with the signed WRITEs behind it.
@@ -430,16 +431,17 @@ function noteMissing(core: Core): void {
 function considerDecision(core: Core): boolean {
   const { instance } = core;
   for (const ballot of instance.ballots()) {
-    const winner = decidedByAll(core, ballot) ?? ballot.accepts.winner(core.quorum);
+    const byAll = decidedByAll(core, ballot);
+    const winner = byAll ?? ballot.accepts.winner(core.quorum);
     if (winner === undefined) continue;
     const accepts = ballot.accepts.votes.map((vote) =>
       vote !== undefined && vote.digestKey === winner.digestKey ? vote.vote : undefined,
     );
-    return decide(core, ballot.regency, winner, accepts);
+    return decide(core, ballot.regency, winner, accepts, byAll !== undefined);
   }
   if (instance.learned === undefined) return false;
   const { regency } = instance.learned;
-  return decide(core, regency, instance.learned, new Array(core.membership.n).fill(undefined));
+  return decide(core, regency, instance.learned, new Array(core.membership.n).fill(undefined), false);
 }
 
 function decide(
@@ -447,6 +449,7 @@ function decide(
   regency: number,
   { digest, digestKey }: { readonly digest: Uint8Array; readonly digestKey: string },
   accepts: (AcceptSignature | undefined)[],
+  fast: boolean,
 ): boolean {
   const { instance } = core;
   const complete = completeValue(core, digestKey);
@@ -457,7 +460,7 @@ function decide(
   noteOutcome(core);
   const { accepted, logged } = instance;
   const own = accepted !== undefined && accepted.digestKey === digestKey ? accepted : undefined;
-  adopt(core, {
+  const entry: DecidedEntry = {
     cid: instance.cid,
     regency,
     digest,
@@ -468,7 +471,8 @@ function decide(
     claim: own === undefined ? undefined : { regency: own.regency, writes: own.writes },
     loggedIn: logged?.digestKey === digestKey ? logged.regency : 0,
     certificate: undefined,
-  });
+  };
+  adopt(core, entry, fast);
   return true;
 }
 
@@ -476,7 +480,7 @@ function decide(
  * Takes over a decision: made here, or learned from a member with its certificate. When the own log does not
  * hold it yet, it is written out before this member votes in the next instance.
  */
-export function adopt(core: Core, entry: DecidedEntry): void {
+export function adopt(core: Core, entry: DecidedEntry, fast = false): void {
   const { bodyLogged } = core.instance;
   const digestKey = toByteString(entry.digest);
   const promised = promisedIn(core.instance, digestKey);
@@ -496,7 +500,7 @@ export function adopt(core: Core, entry: DecidedEntry): void {
   install(core, entry);
   core.effects.push({
     type: "trace",
-    event: { kind: "decided", cid: entry.cid, regency: entry.regency, digest: entry.digest },
+    event: { kind: "decided", cid: entry.cid, regency: entry.regency, digest: entry.digest, fast },
   });
   measureProgress(core);
   replayFuture(core);

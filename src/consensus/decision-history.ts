@@ -107,8 +107,10 @@ export class DecisionHistory {
   readonly #checker: CertificateChecker;
   readonly #onBadSignature: (member: number) => void;
   #entries: KeptDecision[] = [];
-  /** Bundles by digest of the newest decisions, oldest decision first. */
-  #recent: ReadonlyMap<string, Bundle>[] = [];
+  /** Bundles of the newest decisions, oldest decision first. */
+  #recent: (readonly Bundle[])[] = [];
+  /** The same by digest, since the last time that somebody asked. */
+  #recentByDigest: Map<string, Bundle> | undefined;
   /** Instance before the first entry. */
   #base = 0;
   /** Certificate of the instance at the base, when the base is a checkpoint. */
@@ -149,18 +151,18 @@ export class DecisionHistory {
    * decided, so that what is noted about it still holds.
    */
   recentBundle(digestKey: string): Bundle | undefined {
-    for (const bundles of this.#recent) {
-      const found = bundles.get(digestKey);
-      if (found !== undefined) return found;
-    }
-    return undefined;
+    this.#recentByDigest ??= new Map(
+      this.#recent.flat().map((bundle) => [toByteString(bundle.digest), bundle]),
+    );
+    return this.#recentByDigest.get(digestKey);
   }
 
   add(entry: DecidedEntry): void {
     assert(entry.cid === this.last + 1, "decisions are kept in order");
     this.#entries.push(new KeptDecision(entry));
-    this.#recent.push(new Map(entry.bundles.map((bundle) => [toByteString(bundle.digest), bundle])));
+    this.#recent.push(entry.bundles);
     if (this.#recent.length > RECENT) this.#recent.shift();
+    this.#recentByDigest = undefined;
     if (entry.certificate !== undefined) this.#noteCertified(entry.cid);
   }
 
@@ -168,6 +170,7 @@ export class DecisionHistory {
   reset(base: number, certificate: DecisionCertificate | undefined): void {
     this.#entries = [];
     this.#recent = [];
+    this.#recentByDigest = undefined;
     this.#base = base;
     this.#baseCertificate = certificate;
     // No instance up to the base is held, so none of them can be certified here; lag is counted from it.

@@ -15,7 +15,14 @@ export type ConsensusEffect =
   | { readonly type: "trace"; readonly event: ConsensusTrace };
 
 export type ConsensusTrace =
-  | { readonly kind: "decided"; readonly cid: number; readonly regency: number; readonly digest: Uint8Array }
+  | {
+      readonly kind: "decided";
+      readonly cid: number;
+      readonly regency: number;
+      readonly digest: Uint8Array;
+      /** Whether logged WRITEs of all members decided it. */
+      readonly fast: boolean;
+    }
   | { readonly kind: "regency"; readonly regency: number; readonly leader: number }
   | { readonly kind: "stop"; readonly regency: number; readonly reason: string }
   | { readonly kind: "misbehaviour"; readonly member: number; readonly what: string };

@@ -132,8 +132,8 @@ export function presignLogged(core: Core): void {
 export function waitsForAll(core: Core, ballot: Ballot, digestKey: string): boolean {
   const { instance, monotonicMs: now } = core;
   if (!isFast(core, ballot) || instance.logged?.regency !== ballot.regency) return false;
-  if (instance.quorumSeenAtMs === 0) instance.quorumSeenAtMs = now;
-  return ballot.accepts.count(digestKey) === 0 && now - instance.quorumSeenAtMs < core.options.fastWaitMs;
+  if (ballot.quorumSeenAtMs === 0) ballot.quorumSeenAtMs = now;
+  return ballot.accepts.count(digestKey) === 0 && now - ballot.quorumSeenAtMs < core.options.fastWaitMs;
 }
 
 /** The digest that all members have logged WRITEs for. */
@@ -147,10 +147,10 @@ export function decidedByAll(
 
 /** When the instance is decided: how the leader's offer turned out. */
 export function noteOutcome(core: Core): void {
-  const { instance, monotonicMs: now } = core;
-  const offered = instance.find(core.regency);
+  const { monotonicMs: now } = core;
+  const offered = core.instance.find(core.regency);
   if (!core.isLeader || offered === undefined || !isFast(core, offered)) return;
-  const waitedMs = instance.quorumSeenAtMs === 0 ? 0 : now - instance.quorumSeenAtMs;
+  const waitedMs = offered.quorumSeenAtMs === 0 ? 0 : now - offered.quorumSeenAtMs;
   // One member that pauses for long once is no reason to give up.
   core.fastPolicy.note(Math.min(waitedMs, core.options.fastWaitMs), now);
 }

@@ -38,7 +38,9 @@ interface Vote<T extends MemberSignature> {
 /** The votes of one kind in one ballot: the first of each member counts. */
 export class VoteSet<T extends MemberSignature> {
   readonly votes: (Vote<T> | undefined)[];
-  readonly #counts = new Map<string, number>();
+  /** A vote for the digest that has most, and how many that has: kept, for it is asked for all the time. */
+  #leading: Vote<T> | undefined;
+  #leadingCount = 0;
 
   constructor(n: number) {
     this.votes = new Array(n).fill(undefined);
@@ -49,24 +51,25 @@ export class VoteSet<T extends MemberSignature> {
     const digestKey = toByteString(digest);
     const before = this.votes[vote.member];
     if (before !== undefined) return before.digestKey === digestKey ? "repeated" : "second";
-    this.votes[vote.member] = { digest, digestKey, vote };
-    this.#counts.set(digestKey, (this.#counts.get(digestKey) ?? 0) + 1);
+    const counted = { digest, digestKey, vote };
+    this.votes[vote.member] = counted;
+    const count = this.count(digestKey);
+    if (count > this.#leadingCount) {
+      this.#leading = counted;
+      this.#leadingCount = count;
+    }
     return "counted";
   }
 
   count(digestKey: string): number {
-    return this.#counts.get(digestKey) ?? 0;
+    let count = 0;
+    for (const vote of this.votes) if (vote?.digestKey === digestKey) count += 1;
+    return count;
   }
 
   /** The digest that has at least `quorum` votes. */
   winner(quorum: number): { readonly digest: Uint8Array; readonly digestKey: string } | undefined {
-    for (const [digestKey, count] of this.#counts) {
-      if (count < quorum) continue;
-      for (const vote of this.votes) {
-        if (vote !== undefined && vote.digestKey === digestKey) return { digest: vote.digest, digestKey };
-      }
-    }
-    return undefined;
+    return this.#leadingCount >= quorum ? this.#leading : undefined;
   }
 
   /** The votes for one digest, by member. */
@@ -85,6 +88,8 @@ export interface Ballot {
   /** Those WRITEs that were on their sender's disk before they left. */
   readonly logged: VoteSet<MemberSignature>;
   readonly accepts: VoteSet<AcceptSignature>;
+  /** When this member first saw a quorum of WRITEs, where it waits for those of all (fast-path.ts); 0 before. */
+  quorumSeenAtMs: number;
 }
 
 /** An ACCEPT as it is kept in certificates and as it is sent. */
@@ -121,7 +126,7 @@ export interface OwnLogged {
 export class Instance {
   readonly cid: number;
   readonly #n: number;
-  readonly #ballots = new Map<number, Ballot>();
+  #ballots: Ballot[] = [];
   /** Values by digest, from proposals, from peers or from the log. */
   readonly values = new Map<string, KeptValue>();
   /**
@@ -137,8 +142,6 @@ export class Instance {
   accepted: OwnAccept | undefined;
   /** The own logged WRITE with the highest regency: reported in a leader change beside that claim. */
   logged: OwnLogged | undefined;
-  /** When this member first saw a quorum of WRITEs in a fast instance; 0 before. */
-  quorumSeenAtMs = 0;
   /** What members say they decided, by member. */
   readonly decisionClaims = new Map<number, { readonly regency: number; readonly digestKey: string }>();
   /** The value that more than f members say they decided. */
@@ -158,7 +161,7 @@ export class Instance {
   }
 
   ballot(regency: number): Ballot {
-    let ballot = this.#ballots.get(regency);
+    let ballot = this.find(regency);
     if (ballot === undefined) {
       ballot = {
         regency,
@@ -166,18 +169,24 @@ export class Instance {
         writes: new VoteSet(this.#n),
         logged: new VoteSet(this.#n),
         accepts: new VoteSet(this.#n),
+        quorumSeenAtMs: 0,
       };
-      this.#ballots.set(regency, ballot);
-      if (this.#ballots.size > BALLOTS_MAX) this.#ballots.delete(Math.min(...this.#ballots.keys()));
+      this.#ballots.push(ballot);
+      if (this.#ballots.length > BALLOTS_MAX) {
+        const oldest = Math.min(...this.#ballots.map((kept) => kept.regency));
+        this.#ballots = this.#ballots.filter((kept) => kept.regency !== oldest);
+      }
     }
     return ballot;
   }
 
   find(regency: number): Ballot | undefined {
-    return this.#ballots.get(regency);
+    // Nearly always there is one.
+    for (const ballot of this.#ballots) if (ballot.regency === regency) return ballot;
+    return undefined;
   }
 
-  ballots(): Iterable<Ballot> {
-    return this.#ballots.values();
+  ballots(): readonly Ballot[] {
+    return this.#ballots;
   }
 }

@@ -46,6 +46,7 @@ export class Metrics {
     "kmmr_slow_turns_total",
     "Turns of the event loop of more than 100 ms.",
   );
+  #fast = 0;
   readonly #sync = new DurationHistogram(SYNC_BOUNDS_S);
   readonly #members: readonly string[];
   #leader: number | undefined;
@@ -57,6 +58,12 @@ export class Metrics {
       help: "Duration of one sync of the log.",
       type: "histogram",
       samples: (name) => this.#sync.samples(name),
+    });
+    registerComputed(this.registry, {
+      name: "kmmr_fast_instances_total",
+      help: "Instances that all masters together decided in two steps; the others took three.",
+      type: "counter",
+      samples: () => [{ labels: {}, value: this.#fast }],
     });
     collectDefaultMetrics({
       register: this.registry,
@@ -99,6 +106,9 @@ export class Metrics {
   /** Counts what happened inside the replica. */
   trace(event: TraceEvent): void {
     switch (event.kind) {
+      case "decided":
+        if (event.fast) this.#fast += 1;
+        break;
       case "regency":
         if (this.#leader !== undefined && this.#leader !== event.leader) this.#leaderChanges.inc();
         this.#leader = event.leader;
