@@ -25,4 +25,5 @@ export type ConsensusTrace =
     }
   | { readonly kind: "regency"; readonly regency: number; readonly leader: number }
   | { readonly kind: "stop"; readonly regency: number; readonly reason: string }
+  /** Bytes or votes from a peer that no correct member sends. */
   | { readonly kind: "misbehaviour"; readonly member: number; readonly what: string };

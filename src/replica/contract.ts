@@ -4,6 +4,7 @@
  *
  * The host calls `step(input, now, out)` one input at a time and then carries out the outputs in order.
  */
+import type { ConsensusTrace } from "../consensus/effects.ts";
 import type { BackendErrorCode, Operation, OperationResult } from "../store/types.ts";
 
 /** Index of a member in the membership's list, 0 to n-1. */
@@ -66,7 +67,7 @@ export type ReplicaOutput =
 
 /** What happened inside, one event a line; hosts log, count or check them. */
 export type TraceEvent =
-  | { readonly kind: "decided"; readonly cid: number; readonly regency: number; readonly digest: Uint8Array }
+  | ConsensusTrace
   | {
       readonly kind: "executed";
       readonly cid: number;
@@ -74,14 +75,10 @@ export type TraceEvent =
       /** Chained hash of the value and of every change it made. */
       readonly executionHash: Uint8Array;
     }
-  | { readonly kind: "regency"; readonly regency: number; readonly leader: MemberIndex }
-  | { readonly kind: "stop"; readonly regency: number; readonly reason: string }
   | { readonly kind: "checkpoint"; readonly cid: number; readonly root: Uint8Array; readonly stable: boolean }
   | { readonly kind: "transfer"; readonly cid: number; readonly phase: "start" | "done" | "failed" }
   /** Execution here differs from a quorum's: this replica has stopped serving. */
-  | { readonly kind: "diverged"; readonly cid: number }
-  /** Bytes or votes from a peer that no correct member sends. */
-  | { readonly kind: "misbehaviour"; readonly member: MemberIndex; readonly what: string };
+  | { readonly kind: "diverged"; readonly cid: number };
 
 /** A record of the log as it was found at start. */
 export interface LogRecord {
