@@ -77,7 +77,7 @@ test("whatever reports arrive after a decision, nothing but the decided value is
         if (wrong) violations.set(mutation, (violations.get(mutation) ?? 0) + 1);
       }
     }),
-    { numRuns: 3_000 },
+    { numRuns: 10_000 },
   );
   assert.deepEqual([...violations.keys()].sort(), [
     "liveRegencyZero",
@@ -286,7 +286,7 @@ for (const [how, decision, breaking] of [
           if (losesDecision(weak(n, reports))) broken.add(name);
         }
       }),
-      { numRuns: 3_000 },
+      { numRuns: 10_000 },
     );
     assert.deepEqual([...broken].sort(), breaking);
   });
