@@ -1,6 +1,7 @@
 /**
  * What a member has said it keeps to, whatever the others say, in whatever order, and however often it crashes:
- * one WRITE and one ACCEPT a ballot, and reports that hide nothing. All other members may be Byzantine here.
+ * one WRITE and one ACCEPT a ballot, and reports that hide no ACCEPT and no logged WRITE. All other members may be
+ * Byzantine here.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,7 +10,7 @@ import { toHex } from "../base/bytes.ts";
 import type { TraceEvent } from "../replica/contract.ts";
 import type { ForgedBundle, ForgedValue } from "../replica/testing/forge.ts";
 import { Solo } from "../replica/testing/solo.ts";
-import { decodeStopDataBody, type Message } from "./messages.ts";
+import { decodeStopDataBody, type LoggedWrite, type Message, type StopDataBody } from "./messages.ts";
 
 const SELF = 3;
 /** Regencies that the member under test does not lead. */
@@ -18,10 +19,10 @@ const VALUES = ["a", "b", "aa", "ab", "ba"] as const;
 type ValueName = (typeof VALUES)[number];
 
 type Step =
-  | { readonly type: "propose"; readonly regency: number; readonly value: ValueName }
+  | { readonly type: "propose"; readonly regency: number; readonly value: ValueName; readonly fast: boolean }
   | {
       readonly type: "vote";
-      readonly kind: "write" | "accept";
+      readonly kind: "write" | "loggedWrite" | "accept";
       readonly members: readonly number[];
       readonly regency: number;
       readonly value: ValueName;
@@ -33,12 +34,20 @@ type Step =
 const regency = fc.constantFrom(...REGENCIES);
 const value = fc.constantFrom(...VALUES, "a" as const, "b" as const, "a" as const);
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ type: fc.constant("propose" as const), regency, value }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      type: fc.constant("propose" as const),
+      regency,
+      value,
+      fast: fc.constantFrom(true, true, false),
+    }),
+  },
   {
     weight: 8,
     arbitrary: fc.record({
       type: fc.constant("vote" as const),
-      kind: fc.constantFrom("write" as const, "write" as const, "accept" as const),
+      kind: fc.constantFrom("write" as const, "loggedWrite" as const, "accept" as const),
       members: fc.constantFrom([0, 1, 2], [0, 1], [1, 2], [2]),
       regency,
       value,
@@ -58,6 +67,24 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ type: "time" as const }) },
 ) as fc.Arbitrary<Step>;
 
+interface Promised {
+  readonly cid: number;
+  readonly regency: number;
+  readonly digest: string;
+}
+
+/** Whether a report tells of a vote: with a certificate, or with what it says of this ballot or a later one. */
+function covers(
+  report: StopDataBody,
+  told: readonly LoggedWrite[],
+  { cid, regency: ballot, digest }: Promised,
+): boolean {
+  if (ballot >= report.regency || cid <= (report.decided?.cid ?? 0)) return true;
+  const claim = told.find((candidate) => candidate.cid === cid);
+  if (claim === undefined) return false;
+  return claim.regency > ballot || (claim.regency === ballot && toHex(claim.digest) === digest);
+}
+
 /**
  * Everything that the member has ever said, and where it went back on it. What it says for a value that it has
  * decided is no promise: no other value is possible there (as long as no more than f members lie).
@@ -65,11 +92,9 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 class Witness {
   readonly #decided = new Map<number, string>();
   readonly #votes = new Map<string, string>();
-  readonly #accepts = new Map<
-    string,
-    { readonly cid: number; readonly regency: number; readonly digest: string }
-  >();
-  #reported = 0;
+  readonly #accepts = new Map<string, Promised>();
+  readonly #logged = new Map<string, Promised>();
+  #report: StopDataBody | undefined;
   readonly violations: string[] = [];
 
   see(event: TraceEvent): void {
@@ -77,38 +102,59 @@ class Witness {
   }
 
   hear(message: Message): void {
-    if (message.type === "write" || message.type === "accept") {
-      const { cid, regency: ballot } = message;
-      const digest = toHex(message.digest);
-      const key = `${message.type} (${cid}, ${ballot})`;
-      if (this.#decided.get(cid) === digest) return;
-      const before = this.#votes.get(key);
-      if (before !== undefined && before !== digest) this.violations.push(`two ${key}`);
-      this.#votes.set(key, digest);
-      if (message.type === "write" || this.#accepts.has(key)) return;
-      this.#accepts.set(key, { cid, regency: ballot, digest });
-      if (ballot < this.#reported) this.violations.push(`${key} after STOPDATA for ${this.#reported}`);
-    } else if (message.type === "stopData") {
-      this.#hearReport(message.body);
-    }
+    if (message.type === "write" || message.type === "accept") this.#hearVote(message);
+    else if (message.type === "stopData") this.#hearReport(decodeStopDataBody(message.body));
   }
 
-  #hearReport(bytes: Uint8Array): void {
-    const report = decodeStopDataBody(bytes);
-    this.#reported = Math.max(this.#reported, report.regency);
-    for (const { cid, regency: ballot, digest } of this.#accepts.values()) {
-      if (ballot >= report.regency || cid <= (report.decided?.cid ?? 0)) continue;
-      const claim = report.claims.find((candidate) => candidate.cid === cid);
-      const covered =
-        claim !== undefined &&
-        (claim.regency > ballot || (claim.regency === ballot && toHex(claim.digest) === digest));
-      if (!covered) this.violations.push(`STOPDATA for ${report.regency} hides ACCEPT (${cid}, ${ballot})`);
+  #hearVote(message: Extract<Message, { type: "write" | "accept" }>): void {
+    const { type, cid, regency: ballot } = message;
+    const digest = toHex(message.digest);
+    const promised = { cid, regency: ballot, digest };
+    if (type === "write" && message.logged !== undefined) {
+      this.#logged.set(`${cid}/${ballot}`, promised);
+      // Unlike an ACCEPT it has to be told of although it was decided: nothing else may be left of it.
+      if (this.#report !== undefined && !covers(this.#report, this.#report.logged, promised)) {
+        this.violations.push(`logged WRITE (${cid}, ${ballot}) after STOPDATA for ${this.#report.regency}`);
+      }
+    }
+    const key = `${type} (${cid}, ${ballot})`;
+    if (this.#decided.get(cid) === digest) return;
+    const before = this.#votes.get(key);
+    if (before !== undefined && before !== digest) this.violations.push(`two ${key}`);
+    this.#votes.set(key, digest);
+    if (type === "write" || this.#accepts.has(key)) return;
+    this.#accepts.set(key, promised);
+    const reported = this.#report?.regency ?? 0;
+    if (ballot < reported) this.violations.push(`${key} after STOPDATA for ${reported}`);
+  }
+
+  #hearReport(report: StopDataBody): void {
+    if (report.regency < (this.#report?.regency ?? 0)) this.violations.push("STOPDATA for a lower regency");
+    this.#report = report;
+    for (const accept of this.#accepts.values()) {
+      if (!covers(report, report.claims, accept)) {
+        this.violations.push(
+          `STOPDATA for ${report.regency} hides ACCEPT (${accept.cid}, ${accept.regency})`,
+        );
+      }
+    }
+    for (const write of this.#logged.values()) {
+      const decided = this.#decided.get(write.cid);
+      if (decided !== undefined && decided !== write.digest) continue;
+      if (!covers(report, report.logged, write)) {
+        this.violations.push(
+          `STOPDATA for ${report.regency} hides logged WRITE (${write.cid}, ${write.regency})`,
+        );
+      }
     }
   }
 }
 
 /** Plays the steps to one member; what it says is witnessed after each. */
-function play(steps: readonly Step[], mutation: string): { violations: string[]; said: number } {
+function play(
+  steps: readonly Step[],
+  mutation: string,
+): { violations: string[]; said: number; logged: number } {
   const solo = new Solo({ self: SELF, options: { mutation } });
   const { forge } = solo;
   const bundle = forge.bundle(0, 1);
@@ -125,12 +171,13 @@ function play(steps: readonly Step[], mutation: string): { violations: string[];
   };
   const witness = new Witness();
   let said = 0;
+  let logged = 0;
   const authorityOf = (ballot: number) => forge.authority(ballot, [0, 1, 2]);
   const perform = (one: Step) => {
     switch (one.type) {
       case "propose": {
         const authority = one.regency > 1 ? { authority: authorityOf(one.regency) } : {};
-        const proposal = forge.propose(one.regency, values[one.value], authority);
+        const proposal = forge.propose(one.regency, values[one.value], { ...authority, fast: one.fast });
         solo.receive(0, bundle.message);
         solo.receive(forge.membership.leaderOf(one.regency), proposal);
         break;
@@ -173,6 +220,7 @@ function play(steps: readonly Step[], mutation: string): { violations: string[];
     for (const event of solo.traces) witness.see(event);
     for (const { message } of solo.sent) witness.hear(message);
     said += solo.said("accept").length + solo.said("stopData").length;
+    logged += solo.said("write").filter((write) => write.logged !== undefined).length;
     solo.forget();
   };
   for (const one of steps) perform(one);
@@ -180,27 +228,32 @@ function play(steps: readonly Step[], mutation: string): { violations: string[];
   perform({ type: "flush" });
   solo.receive(0, { type: "authority", authority: authorityOf(10) });
   perform({ type: "flush" });
-  return { violations: witness.violations, said };
+  return { violations: witness.violations, said, logged };
 }
 
 const runs = fc.array(step, { minLength: 10, maxLength: 60, size: "max" });
 
 test("a member never goes back on what it said, however often it crashes", () => {
   let said = 0;
+  let logged = 0;
   fc.assert(
     fc.property(runs, (steps) => {
       const played = play(steps, "");
       assert.deepEqual(played.violations, []);
       said += played.said;
+      logged += played.logged;
     }),
-    { numRuns: 300 },
+    { numRuns: 1_000 },
   );
-  assert.ok(said > 600, `${said} ACCEPTs and reports`);
+  assert.ok(said > 2_000, `${said} ACCEPTs and reports`);
+  assert.ok(logged > 120, `${logged} logged WRITEs`);
 });
 
 for (const [mutation, violation] of [
   ["ballotNotBurned", /^two write/],
   ["acceptNotSynced", /hides ACCEPT|two accept/],
+  ["loggedNotSynced", /hides logged WRITE/],
+  ["loggedForgotten", /hides logged WRITE/],
 ] as const) {
   test(`with the planted ${mutation} it does`, () => {
     const samples = fc.sample(runs, { numRuns: 300, seed: 7 });

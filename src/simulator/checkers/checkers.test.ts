@@ -1,14 +1,7 @@
-/** Every checker passes a good history and fails on a planted bad one. */
+/** Every checker passes a good history and fails on a planted bad one; promises.test.ts has that of promises. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fromByteString } from "../../base/bytes.ts";
-import {
-  type AcceptClaim,
-  encodeMessage,
-  encodeStopDataBody,
-  type LoggedWrite,
-  type Message,
-} from "../../consensus/messages.ts";
 import type { KeyValue, OperationResult, WatchEvent } from "../../store/types.ts";
 import type { ClientRecord, ClientRequest, Outcome, Violation } from "../history.ts";
 import { plainRange } from "../store-view.ts";
@@ -22,7 +15,6 @@ import { checkLeases } from "./leases.ts";
 import { checkLinearizability } from "./linearizability.ts";
 import { checkLiveness } from "./liveness.ts";
 import { StoreModel } from "./model.ts";
-import { PromiseChecker } from "./promises.ts";
 import { checkValidity } from "./validity.ts";
 
 const bytes = (seed: number, size = 32) => new Uint8Array(size).fill(seed);
@@ -290,92 +282,4 @@ test("blame: a correct member looks guilty or diverges", () => {
   expect("blame", 1);
   checker.diverged(2, 4);
   expect("blame", 1);
-});
-
-// ---- promises
-
-const SIGNATURE = bytes(0, 64);
-
-function vote(type: "write" | "accept", cid: number, regency: number, value: number): Uint8Array {
-  const common = { cid, regency, digest: bytes(value), signature: SIGNATURE };
-  if (type === "write") return encodeMessage({ type, ...common, logged: undefined });
-  return encodeMessage({ type, ...common, executedCid: 0, executionHash: bytes(0) });
-}
-
-function loggedWrite(cid: number, regency: number, value: number): Uint8Array {
-  const logged = { executedCid: 0, executionHash: bytes(0) };
-  return encodeMessage({ type: "write", cid, regency, digest: bytes(value), signature: SIGNATURE, logged });
-}
-
-function stopData(
-  regency: number,
-  claims: readonly AcceptClaim[],
-  logged: readonly LoggedWrite[] = [],
-): Uint8Array {
-  const body = encodeStopDataBody({ regency, decided: undefined, claims, logged });
-  return encodeMessage({ type: "stopData", body, signature: SIGNATURE });
-}
-
-const claim = (cid: number, regency: number, value: number): AcceptClaim => ({
-  cid,
-  regency,
-  digest: bytes(value),
-  writes: [],
-});
-
-const fenceReply = (accepted: number): Uint8Array =>
-  encodeMessage({ type: "fenceReply", nonce: 1, accepted, regency: 1 } satisfies Message);
-
-function promises(...sent: readonly Uint8Array[]) {
-  const { report, expect } = collector();
-  const checker = new PromiseChecker(new Set([3]), report);
-  for (const message of sent) checker.sent(0, message);
-  return { checker, expect: (count: number) => expect("promises", count) };
-}
-
-test("promises: two votes in a ballot", () => {
-  promises(vote("write", 1, 1, 1), vote("write", 1, 1, 1), vote("write", 1, 2, 2)).expect(0);
-  promises(vote("write", 1, 1, 1), vote("write", 1, 1, 2)).expect(1);
-  promises(vote("accept", 1, 1, 1), vote("accept", 1, 1, 2)).expect(1);
-  const propose = (value: number) =>
-    encodeMessage({
-      type: "propose",
-      cid: 1,
-      regency: 1,
-      value: bytes(value),
-      authorityHash: bytes(0),
-      fast: false,
-      signature: SIGNATURE,
-    });
-  promises(propose(1), propose(1)).expect(0);
-  promises(propose(1), propose(2)).expect(1);
-  promises(propose(1), vote("write", 1, 1, 2)).expect(1);
-});
-
-test("promises: a STOPDATA hides an ACCEPT, comes in two versions, or for an older regency", () => {
-  promises(vote("accept", 1, 1, 1), stopData(2, [claim(1, 1, 1)])).expect(0);
-  promises(vote("accept", 1, 1, 1), stopData(2, [])).expect(1);
-  promises(vote("accept", 1, 2, 1), stopData(3, [claim(1, 1, 1)])).expect(1);
-  promises(vote("accept", 1, 1, 1), stopData(2, [claim(1, 1, 2)])).expect(1);
-  promises(stopData(2, []), stopData(2, [claim(1, 1, 1)])).expect(1);
-  promises(stopData(3, []), stopData(2, [])).expect(1);
-});
-
-test("promises: an ACCEPT in a regency that was left", () => {
-  promises(stopData(2, []), vote("accept", 1, 2, 1)).expect(0);
-  promises(stopData(2, []), vote("accept", 1, 1, 1)).expect(1);
-  promises(stopData(2, [claim(1, 1, 1)]), vote("accept", 1, 1, 1)).expect(0);
-  const { checker, expect } = promises(stopData(2, []));
-  checker.decided(0, 1, bytes(1));
-  checker.sent(0, vote("accept", 1, 1, 1));
-  expect(0);
-});
-
-test("promises: the instance before a WRITE is forgotten", () => {
-  promises(vote("write", 5, 1, 1), fenceReply(4)).expect(0);
-  promises(vote("write", 5, 1, 1), fenceReply(3)).expect(1);
-  const { checker, expect } = promises();
-  checker.sent(3, vote("write", 1, 1, 1));
-  checker.sent(3, vote("write", 1, 1, 2));
-  expect(0);
 });
