@@ -2,7 +2,8 @@
  * Checks that no correct member contradicts itself, in all of its lives together: one value for each ballot it
  * WRITEs (a leader by its PROPOSE) or ACCEPTs in, one STOPDATA for a regency, which tells of every ACCEPT that was
  * given and not decided and of every logged WRITE, no ACCEPT and no logged WRITE after it in an older regency that
- * it did not tell of, and no forgetting of the instance before one in which it gave a WRITE. These are the promises
+ * it did not tell of, and in its answers to fences no forgetting of an instance in which it gave one of these, nor of
+ * the instance before one in which it gave a WRITE. These are the promises
  * that must be on disk before they leave; breaking one need not do harm in this run, but in some run it does.
  */
 import { equalBytes } from "../../base/bytes.ts";
@@ -30,6 +31,8 @@ interface Promises {
   readonly decided: Map<number, Uint8Array>;
   /** Highest instance in which it gave a WRITE. */
   written: number;
+  /** Highest instance in which it gave an ACCEPT or a logged WRITE. */
+  promised: number;
   stopData: { readonly bytes: Uint8Array; readonly body: StopDataBody } | undefined;
   /** A broadcast is sent to each member in turn. */
   last: Uint8Array | undefined;
@@ -74,11 +77,19 @@ export class PromiseChecker {
       this.#accept(member, promises, message);
     } else if (message.type === "stopData") {
       this.#stopData(member, promises, message.body);
-    } else if (message.type === "fenceReply" && message.accepted < promises.written - 1) {
-      const { written } = promises;
+    } else if (message.type === "fenceReply") {
+      this.#fenceReply(member, promises, message.accepted);
+    }
+  }
+
+  #fenceReply(member: MemberIndex, { written, promised }: Promises, accepted: number): void {
+    if (accepted < written - 1) {
+      this.#violation(member, `knows of instance ${accepted} only, after a WRITE in instance ${written}`);
+    }
+    if (accepted < promised) {
       this.#violation(
         member,
-        `knows of instance ${message.accepted} only, after a WRITE in instance ${written}`,
+        `knows of instance ${accepted} only, after an ACCEPT or logged WRITE in instance ${promised}`,
       );
     }
   }
@@ -92,6 +103,7 @@ export class PromiseChecker {
         logged: new Map(),
         decided: new Map(),
         written: 0,
+        promised: 0,
         stopData: undefined,
         last: undefined,
       };
@@ -121,6 +133,7 @@ export class PromiseChecker {
   }
 
   #accept(member: MemberIndex, promises: Promises, { cid, regency, digest }: Vote): void {
+    promises.promised = Math.max(promises.promised, cid);
     if (!this.#once(member, promises, "ACCEPT", cid, regency, digest)) return;
     const newest = promises.accepts.get(cid);
     if (newest === undefined || newest.regency < regency) promises.accepts.set(cid, { regency, digest });
@@ -145,6 +158,7 @@ export class PromiseChecker {
   }
 
   #logged(member: MemberIndex, promises: Promises, { cid, regency, digest }: Vote): void {
+    promises.promised = Math.max(promises.promised, cid);
     const newest = promises.logged.get(cid);
     if (newest === undefined || newest.regency < regency) promises.logged.set(cid, { regency, digest });
     const told = promises.stopData?.body;
@@ -192,7 +206,12 @@ export class PromiseChecker {
       const decided = promises.decided.get(cid);
       // Another value was decided since: this one cannot have been.
       if (decided !== undefined && !equalBytes(decided, digest)) continue;
-      if (body.logged.some((write) => write.cid === cid && write.regency >= regency)) continue;
+      const told = body.logged.some(
+        (write) =>
+          write.cid === cid &&
+          (write.regency > regency || (write.regency === regency && equalBytes(write.digest, digest))),
+      );
+      if (told) continue;
       this.#violation(
         member,
         `hides its logged WRITE in ballot (${cid}, ${regency}) in its STOPDATA for regency ${body.regency}`,
