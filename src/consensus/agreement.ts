@@ -8,11 +8,21 @@ import { equalBytes, toByteString } from "../base/bytes.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
 import type { DecidedEntry } from "./decision-history.ts";
-import { decidedByAll, isFast, logWrite, mayOfferFast, noteOutcome, waitsForAll } from "./fast-path.ts";
-import type { Ballot, Instance, KeptValue, OwnAccept, Proposal, SignedAccept } from "./instance.ts";
+import {
+  decidedByAll,
+  helpLate,
+  isFast,
+  logWrite,
+  mayOfferFast,
+  noteOutcome,
+  waitsForAll,
+} from "./fast-path.ts";
+import type { Ballot, Instance, KeptValue, OwnAccept, Proposal } from "./instance.ts";
 import type { AcceptSignature, DecisionCertificate, ExecutionReport, Message } from "./messages.ts";
 import { acceptStatement, writeStatement } from "./statements.ts";
-import { encodeValue, type Value, valueDigest } from "./value.ts";
+import { encodeValue, type Value } from "./value.ts";
+import { proposeDecided, voteForDecided } from "./vote-again.ts";
+import { signAccept } from "./votes.ts";
 
 /** Instances ahead of the one in progress whose messages are kept. */
 const INSTANCES_AHEAD = 8;
@@ -20,8 +30,6 @@ const INSTANCES_AHEAD = 8;
 const KEPT_PER_MEMBER_AHEAD = 8;
 /** Regencies ahead of the own whose votes are kept. */
 const REGENCIES_AHEAD = 3;
-/** An ACCEPT or a logged WRITE reports the execution this many instances back, so that all members report the same one. */
-const EXECUTION_REPORT_DISTANCE = 2;
 const NO_HASH = new Uint8Array(32);
 
 type InstanceMessage = Extract<Message, { type: "propose" | "write" | "accept" }>;
@@ -146,29 +154,7 @@ function lateAccept(core: Core, from: number, message: Extract<Message, { type: 
   const accept = acceptOf(from, message);
   if (core.suspects.has(from) && !validAccept(core, message, accept)) return;
   core.history.addAccept(message.cid, message.regency, message.digest, accept);
-}
-
-/**
- * A leader proposes once more what this member has decided in an earlier ballot and cannot prove: its executed
- * state outlived the certificate. The others may need its votes to decide it, too. No other value is possible
- * there, so that both votes are safe, whoever else has voted.
- */
-function voteForDecided(core: Core, from: number, message: Extract<Message, { type: "propose" }>): void {
-  const { cid, regency } = message;
-  const entry = core.history.get(cid);
-  // Of what was executed before the log begins only the last digest is known.
-  const digest = entry?.digest ?? (cid === core.lastDecided ? core.lastDigest : undefined);
-  if (digest === undefined || cid <= core.history.covered || from !== core.leader) return;
-  if (regency !== core.regency || regency <= (entry?.regency ?? 0) || core.phase !== "normal") return;
-  if (core.burned.regency === regency && cid <= core.burned.upToCid) return;
-  const { durableSequence } = core;
-  if (durableSequence < core.regencySequence || durableSequence < core.previousSequence) return;
-  if (core.onProbation || !equalBytes(valueDigest(core.hasher, message.value), digest)) return;
-  if (!core.mayAnswer("vote", from)) return;
-  const statement = writeStatement(core.membership.digest, regency, cid, digest);
-  const signature = core.signer.sign(statement);
-  core.broadcast({ type: "write", regency, cid, digest, signature, logged: undefined });
-  core.broadcast(signAccept(core, cid, regency, digest).message);
+  helpLate(core, from, message);
 }
 
 function reportExecution(core: Core, from: number, report: ExecutionReport): void {
@@ -195,6 +181,7 @@ export function onBundle(core: Core, from: number, encoded: Uint8Array): boolean
 
 /** Does what the state allows: propose, WRITE, ACCEPT, decide, and on to the next instance. */
 export function advance(core: Core): void {
+  proposeDecided(core);
   do {
     proposeIfLeader(core);
     considerWrite(core);
@@ -366,6 +353,7 @@ function considerAccept(core: Core): void {
   // ACCEPT leaves only when it is on disk with its bodies and with the signed WRITEs behind it.
   const send = () => {
     accepted.durable = true;
+    instance.hasPromised = true;
     sendAccept(core, cid, accepted);
   };
   if (unsynced) send();
@@ -389,25 +377,6 @@ function sendAccept(core: Core, cid: number, own: OwnAccept): void {
   } else {
     core.history.addAccept(cid, regency, digest, accept);
   }
-}
-
-/** What a vote in instance `cid` says of this member's execution. */
-export function executionFor(core: Core, cid: number): ExecutionReport {
-  const reported = cid - EXECUTION_REPORT_DISTANCE;
-  const executionHash = reported > 0 ? core.application.executionHash(reported) : undefined;
-  if (executionHash === undefined) return { executedCid: 0, executionHash: NO_HASH };
-  return { executedCid: reported, executionHash };
-}
-
-/** A signed ACCEPT of this member. The caller has made sure that it may be given. */
-export function signAccept(core: Core, cid: number, regency: number, digest: Uint8Array): SignedAccept {
-  const { executedCid, executionHash } = executionFor(core, cid);
-  const statement = acceptStatement(core.membership.digest, regency, cid, digest, executedCid, executionHash);
-  const signature = core.signer.sign(statement);
-  return {
-    accept: { member: core.self, signature, executedCid, executionHash },
-    message: { type: "accept", regency, cid, digest, executedCid, executionHash, signature },
-  };
 }
 
 /** Value and bodies of the instance in progress, when all are here. */

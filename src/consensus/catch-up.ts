@@ -4,11 +4,12 @@
  */
 import { equalBytes, toByteString } from "../base/bytes.ts";
 import { DecodeError } from "../base/codec.ts";
-import { adopt, signAccept } from "./agreement.ts";
+import { adopt } from "./agreement.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
 import type { DecidedInstance, Message } from "./messages.ts";
 import { decodeValue, type Value, valueDigest } from "./value.ts";
+import { signAccept, signDecided } from "./votes.ts";
 
 /** Bytes of bodies in one DECISIONS message, unless a single instance is larger. */
 const DECISIONS_SIZE_BYTES = 1 << 20;
@@ -274,9 +275,15 @@ function checkRun(
 
 /** Sees to it that certificates keep up with decisions, so that no leader change has much to report. */
 export function keepCertified(core: Core): void {
-  if (core.lastDecided - core.history.certified < CERTIFY_LAG) return;
-  core.history.newestCertificate();
-  if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
+  if (core.lastDecided - core.history.certified >= CERTIFY_LAG) {
+    core.history.newestCertificate();
+    if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
+  }
+  // A member on probation votes again when there is a certificate, and that may be the one thing it waits for.
+  const limit = core.probation?.limit;
+  if (limit !== undefined && core.lastDecided >= limit.cid && core.history.covered < limit.cid) {
+    completeCertificate(core);
+  }
 }
 
 /**
@@ -290,16 +297,6 @@ function completeCertificate(core: Core): void {
   core.certificateAskedAtMs = core.monotonicMs;
   signDecided(core, core.lastDecided);
   core.broadcast({ type: "acceptRequest", cid: core.lastDecided });
-}
-
-/** A member that learned a decision in another way signs an ACCEPT for it afterwards. */
-function signDecided(core: Core, cid: number): Extract<Message, { type: "accept" }> | undefined {
-  const entry = core.history.get(cid);
-  // The decision must be on disk, as with any ACCEPT.
-  if (entry === undefined || core.previousSequence > core.durableSequence) return undefined;
-  const { accept, message } = signAccept(core, cid, entry.regency, entry.digest);
-  core.history.addAccept(cid, entry.regency, entry.digest, accept);
-  return message;
 }
 
 /** The own ACCEPT of the instance in progress, once it is on disk: it may be given again and again. */

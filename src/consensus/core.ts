@@ -11,7 +11,7 @@ import { BundlePool } from "./bundle-pool.ts";
 import { CertificateChecker } from "./certificates.ts";
 import { type DecidedEntry, DecisionHistory } from "./decision-history.ts";
 import type { ConsensusEffect } from "./effects.ts";
-import { FastPolicy } from "./fast-path.ts";
+import { FastPolicy } from "./fast-policy.ts";
 import { Instance, type KeptValue } from "./instance.ts";
 import { encodeLogEntry, type LogEntry } from "./log-records.ts";
 import type { Membership } from "./membership.ts";
@@ -199,8 +199,16 @@ export class Core {
   /** Own bundles until they are decided, by seq. */
   readonly outbox = new Map<number, { readonly message: Uint8Array; sentAtMs: number; waitMs: number }>();
   nextSeq = 1;
-  /** Own messages of the instance in progress, for sending again. */
-  ownVotes: { propose?: Uint8Array; write?: Uint8Array; accept?: Uint8Array } = {};
+  /**
+   * Own messages of the instance in progress, for sending again; before them those for the decision before it,
+   * where this member proposed that once more.
+   */
+  ownVotes: {
+    again?: readonly Uint8Array[];
+    propose?: Uint8Array;
+    write?: Uint8Array;
+    accept?: Uint8Array;
+  } = {};
   resentAtMs = 0;
   stopSentAtMs = 0;
   heartbeatAtMs = 0;
@@ -383,7 +391,9 @@ export class Core {
   get onProbation(): boolean {
     if (this.probation === undefined) return false;
     const { limit } = this.probation;
-    if (limit === undefined || this.lastDecided < limit.cid || this.regency < limit.regency) return true;
+    // Under a certificate, for it is what a leader change then goes by: this member cannot report the logged WRITE
+    // that one of those decisions may hang on.
+    if (limit === undefined || this.history.covered < limit.cid || this.regency < limit.regency) return true;
     this.probation = undefined;
     // Said in the log too, or it would be on probation again after its next restart.
     this.appendState();

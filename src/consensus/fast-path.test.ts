@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { put } from "../replica/testing/cluster.ts";
 import type { ForgedValue } from "../replica/testing/forge.ts";
 import { Solo, type SoloSetup } from "../replica/testing/solo.ts";
-import { FastPolicy } from "./fast-path.ts";
+import { FastPolicy } from "./fast-policy.ts";
 import { decodeLogEntry } from "./log-records.ts";
 import { DEFAULT_OPTIONS } from "./options.ts";
 

@@ -4,50 +4,13 @@
  * it leaves, and n of those for one digest in one ballot decide as a quorum of ACCEPTs does. Where one is missing
  * the instance goes on as any other after a short wait, so that safety and liveness never hang on it.
  */
-import { executionFor } from "./agreement.ts";
+import { equalBytes } from "../base/bytes.ts";
 import type { Core } from "./core.ts";
 import type { Ballot, KeptValue, OwnLogged } from "./instance.ts";
 import { writeStatement } from "./statements.ts";
+import { executionFor, signDecided } from "./votes.ts";
 
-/**
- * Longest average wait for the last member, once a quorum has voted: beyond it the leader offers nothing for a
- * while. It is all the delay that a slow or Byzantine member can cause by this path.
- */
-const WAIT_LIMIT_MS = 2;
-/** Weight of the newest instance in that average. */
-const WAIT_WEIGHT = 1 / 16;
-const BACK_OFF_MIN_MS = 250;
-const BACK_OFF_MAX_MS = 64_000;
-/** So many instances without another back-off halve it. */
-const INSTANCES_TO_RELAX = 256;
-
-/** When the leader offers fast instances: not soon again after members kept the others waiting. */
-export class FastPolicy {
-  #fromMs = 0;
-  #backOffMs = BACK_OFF_MIN_MS;
-  #waitMs = 0;
-  #good = 0;
-
-  allows(nowMs: number): boolean {
-    return nowMs >= this.#fromMs;
-  }
-
-  /** An instance that was offered as fast is decided, so long after a quorum had voted. */
-  note(waitedMs: number, nowMs: number): void {
-    this.#waitMs += (waitedMs - this.#waitMs) * WAIT_WEIGHT;
-    if (this.#waitMs > WAIT_LIMIT_MS) {
-      this.#waitMs = 0;
-      this.#good = 0;
-      this.#fromMs = nowMs + this.#backOffMs;
-      this.#backOffMs = Math.min(2 * this.#backOffMs, BACK_OFF_MAX_MS);
-    } else if (++this.#good >= INSTANCES_TO_RELAX) {
-      this.#good = 0;
-      this.#backOffMs = Math.max(this.#backOffMs / 2, BACK_OFF_MIN_MS);
-    }
-  }
-}
-
-/** Whether to offer the next instance as a fast one: every member is linked and took part in the one before. */
+/** Whether to offer the next instance as a fast one: every member is linked, and none is left behind. */
 export function mayOfferFast(core: Core): boolean {
   const { cid } = core.instance;
   if (isCertifying(core, cid)) return false;
@@ -95,6 +58,7 @@ export function logWrite(core: Core, ballot: Ballot, kept: KeptValue, signature?
   instance.logged = logged;
   const send = () => {
     logged.durable = true;
+    instance.hasPromised = true;
     sendLogged(core, cid, logged);
   };
   if (unsynced) send();
@@ -127,13 +91,18 @@ export function presignLogged(core: Core): void {
 
 /**
  * Whether a member with a quorum of WRITEs holds its ACCEPT back, for those of all may come. Not when another
- * member has given up waiting, nor when this one has no logged WRITE itself.
+ * member has given up waiting, nor when this one has no logged WRITE itself or a missing one cannot come.
  */
 export function waitsForAll(core: Core, ballot: Ballot, digestKey: string): boolean {
   const { instance, monotonicMs: now } = core;
   if (!isFast(core, ballot) || instance.logged?.regency !== ballot.regency) return false;
+  if (ballot.logged.votes.some((vote, member) => vote === undefined && isCutOff(core, member))) return false;
   if (ballot.quorumSeenAtMs === 0) ballot.quorumSeenAtMs = now;
   return ballot.accepts.count(digestKey) === 0 && now - ballot.quorumSeenAtMs < core.options.fastWaitMs;
+}
+
+function isCutOff(core: Core, member: number): boolean {
+  return member !== core.self && !core.linked[member];
 }
 
 /** The digest that all members have logged WRITEs for. */
@@ -150,7 +119,33 @@ export function noteOutcome(core: Core): void {
   const { monotonicMs: now } = core;
   const offered = core.instance.find(core.regency);
   if (!core.isLeader || offered === undefined || !isFast(core, offered)) return;
+  // An ACCEPT says that somebody did not wait any longer: it costs another sync everywhere.
+  const gaveUp = offered.accepts.votes.some((vote) => vote !== undefined);
   const waitedMs = offered.quorumSeenAtMs === 0 ? 0 : now - offered.quorumSeenAtMs;
-  // One member that pauses for long once is no reason to give up.
-  core.fastPolicy.note(Math.min(waitedMs, core.options.fastWaitMs), now);
+  core.fastPolicy.note(gaveUp ? core.options.fastWaitMs : waitedMs, now);
+}
+
+/**
+ * A member goes the ordinary way in an instance that this one has decided by the WRITEs of all: those did not
+ * reach everybody, and the ACCEPT that was not needed here is needed there.
+ */
+export function helpLate(
+  core: Core,
+  from: number,
+  { cid, regency, digest }: { readonly cid: number; readonly regency: number; readonly digest: Uint8Array },
+): void {
+  const entry = core.history.get(cid);
+  if (entry === undefined || entry.loggedIn !== regency || entry.regency !== regency) return;
+  if (!equalBytes(entry.digest, digest)) return;
+  // Decided here by ACCEPTs: everybody has them, or sees to it in the usual ways.
+  if (entry.accepts.filter((accept) => accept !== undefined).length >= core.membership.quorum) return;
+  if (core.isLeader && regency === core.regency) {
+    core.fastPolicy.note(core.options.fastWaitMs, core.monotonicMs);
+  }
+  const isFirst = entry.accepts[core.self] === undefined;
+  if (!isFirst && !core.mayAnswer("accept", from)) return;
+  const message = signDecided(core, cid);
+  if (message === undefined) return;
+  if (isFirst) core.broadcast(message);
+  else core.send(from, message);
 }

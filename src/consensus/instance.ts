@@ -142,6 +142,8 @@ export class Instance {
   accepted: OwnAccept | undefined;
   /** The own logged WRITE with the highest regency: reported in a leader change beside that claim. */
   logged: OwnLogged | undefined;
+  /** Whether an ACCEPT or logged WRITE has left, in any ballot: no answer to a fence may forget it again. */
+  hasPromised = false;
   /** What members say they decided, by member. */
   readonly decisionClaims = new Map<number, { readonly regency: number; readonly digestKey: string }>();
   /** The value that more than f members say they decided. */

@@ -151,6 +151,7 @@ export function setRegency(core: Core, authority: AuthorityCertificate): void {
   core.accusation = "";
   core.ownStopData = undefined;
   // The own votes of the regency before are of no use any more; ACCEPT still may complete a decision.
+  delete core.ownVotes.again;
   delete core.ownVotes.propose;
   delete core.ownVotes.write;
 }

@@ -52,9 +52,10 @@ function resend(core: Core): void {
   }
 }
 
-/** Sends the own messages of the instance in progress again, to all or to one member. */
+/** Sends the own messages (`Core.ownVotes`) again, to all or to one member. */
 export function resendVotes(core: Core, to?: number): void {
-  for (const bytes of [core.ownVotes.propose, core.ownVotes.write, core.ownVotes.accept]) {
+  const { again = [], propose, write, accept } = core.ownVotes;
+  for (const bytes of [...again, propose, write, accept]) {
     if (bytes === undefined) continue;
     if (to === undefined) core.broadcastBytes(bytes);
     else core.sendBytes(to, bytes);

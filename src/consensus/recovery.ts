@@ -258,6 +258,7 @@ function restoreClaims(core: Core, content: LogContent): void {
       continue;
     }
     const digestKey = toByteString(digest);
+    instance.hasPromised = true;
     instance.logged = { regency, digest, digestKey, sequence: 0, durable: true, signature: undefined };
     restoreBody(core, content, digestKey);
   }
@@ -267,6 +268,7 @@ function restoreClaims(core: Core, content: LogContent): void {
       continue;
     }
     const digestKey = toByteString(digest);
+    instance.hasPromised = true;
     instance.accepted = { regency, digest, digestKey, writes, sequence: 0, durable: true };
     restoreBody(core, content, digestKey);
   }

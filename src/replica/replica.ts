@@ -388,8 +388,7 @@ export class Replica {
    */
   #accepted(): number {
     const { instance, lastDecided, knownAtStart } = this.#core;
-    const voted = instance.accepted?.durable === true || instance.logged?.durable === true;
-    return Math.max(voted ? instance.cid : lastDecided, knownAtStart);
+    return Math.max(instance.hasPromised ? instance.cid : lastDecided, knownAtStart);
   }
 
   #fence(id: number): void {
