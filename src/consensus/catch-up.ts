@@ -4,6 +4,7 @@
  */
 import { equalBytes, toByteString } from "../base/bytes.ts";
 import { DecodeError } from "../base/codec.ts";
+import { SIGNATURE_SIZE_BYTES } from "../base/crypto.ts";
 import { adopt } from "./agreement.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
@@ -99,8 +100,20 @@ export function onBundleRequest(
       // Taken unchecked over the origin's link. Whoever asks takes it only for a value that is endorsed.
       core.suspect(bundle.origin, "bad signature on a bundle");
     }
-    core.send(from, { type: "bundle", bundle: bundle.encoded }, "bulk");
+    core.send(from, { type: "bundle", bundle: asHandedOn(core, bundle) }, "bulk");
   }
+}
+
+/**
+ * The bytes of a bundle for another member. Own bundles of before a restart come back from others, by a value that a
+ * quorum stands for and perhaps with a signature that is none; whoever gets one from here takes it as its origin's.
+ */
+function asHandedOn(core: Core, bundle: Bundle): Uint8Array {
+  const { origin, incarnation, digest, encoded } = bundle;
+  if (origin !== core.self || incarnation === core.incarnation || core.validBundle(bundle)) return encoded;
+  const signed = encoded.slice();
+  signed.set(core.signer.sign(core.bundleStatement(digest)), signed.length - SIGNATURE_SIZE_BYTES);
+  return signed;
 }
 
 // ---- runs of decisions

@@ -84,6 +84,27 @@ test("W6: a bad signature that only shows when a decided body is asked for is it
   assert.equal(solo.said("bundle").length, 1);
 });
 
+test("W6: an own body that came back with another signature is handed on with the right one", () => {
+  const solo = new Solo({ self: 3 });
+  solo.restart();
+  const { forge } = solo;
+  const bundle = forge.bundle(3, 1, { signer: 0 });
+  const value = forge.value([bundle]);
+  const claim = forge.claim([0, 1, 2], 1, 1, value.digest);
+  const authority = forge.authority(2, [0, 1, 2]);
+  const reports = [0, 1, 2].map(
+    (member) => [member, forge.stopData(member, 2, { claims: [claim] })] as const,
+  );
+  solo.receive(1, { type: "authority", authority }, forge.sync(authority, reports));
+  solo.receive(1, forge.propose(2, value, { authority }), bundle.message);
+  solo.forget();
+  solo.receive(2, { type: "bundleRequest", digests: [bundle.reference.digest] });
+  assert.deepEqual(
+    solo.said("bundle").map((message) => [...message.bundle]),
+    [[...forge.bundle(3, 1).encoded]],
+  );
+});
+
 test("W7: a leader cannot put other content under a name that is pending", () => {
   const solo = new Solo({ self: 3 });
   const { forge } = solo;

@@ -278,6 +278,7 @@ export class Simulation implements HostObserver {
         break;
       case "executed":
         this.#execution.executed(member, event.cid, event.revision, event.executionHash);
+        this.#promises.executed(member, event.cid);
         break;
       case "checkpoint":
         this.#execution.checkpoint(member, event.cid, event.root);

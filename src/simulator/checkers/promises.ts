@@ -45,6 +45,8 @@ export class PromiseChecker {
   readonly #report: Report;
   readonly #hasher = new SimulatedHasher();
   readonly #promises = new Map<MemberIndex, Promises>();
+  /** What anybody decided: that it is one value is another checker's. */
+  readonly #decided = new Map<number, Uint8Array>();
 
   /** @param excused Byzantine members, and those that lose what their disk had confirmed */
   constructor(excused: ReadonlySet<MemberIndex>, report: Report) {
@@ -53,7 +55,14 @@ export class PromiseChecker {
   }
 
   decided(member: MemberIndex, cid: number, digest: Uint8Array): void {
+    this.#decided.set(cid, digest);
     if (!this.#excused.has(member)) this.#of(member).decided.set(cid, digest);
+  }
+
+  /** A member that restarts knows decisions from its log, and says so by executing them. */
+  executed(member: MemberIndex, cid: number): void {
+    const digest = this.#decided.get(cid);
+    if (digest !== undefined && !this.#excused.has(member)) this.#of(member).decided.set(cid, digest);
   }
 
   /** A member sends a message, as encoded. */
