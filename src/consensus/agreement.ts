@@ -509,6 +509,7 @@ function measureProgress(core: Core): void {
 }
 
 function replayFuture(core: Core): void {
+  if (core.future.size === 0) return;
   const { cid } = core.instance;
   for (const past of core.future.keys()) if (past < cid) core.future.delete(past);
   const waiting = core.future.get(cid);

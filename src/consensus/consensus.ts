@@ -108,7 +108,7 @@ export class Consensus {
     encoded.set(signature, body.length);
     const message = encodeMessage({ type: "bundle", bundle: encoded });
     core.outbox.set(seq, { message, sentAtMs: core.monotonicMs, waitMs: 2 * core.options.resendIntervalMs });
-    core.broadcastBytes(message, message.length <= VOTE_LANE_SIZE_BYTES ? "vote" : "bulk");
+    core.broadcastBytes(message, message.length <= VOTE_LANE_SIZE_BYTES ? "vote" : "bulk", core.leader);
     const own = decodeBundle(core.hasher, core.membership.digest, encoded);
     core.keepBundle(own);
     return seq;

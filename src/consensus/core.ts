@@ -271,15 +271,17 @@ export class Core {
     this.effects.push({ type: "send", to, lane, bytes });
   }
 
-  /** To every other member, encoded once. Returns the bytes. */
-  broadcast(message: Message, lane: "vote" | "bulk" = "vote"): Uint8Array {
+  /** To every other member, encoded once; to `first` first, for whom most waits. Returns the bytes. */
+  broadcast(message: Message, lane: "vote" | "bulk" = "vote", first = 0): Uint8Array {
     const bytes = encodeMessage(message);
-    this.broadcastBytes(bytes, lane);
+    this.broadcastBytes(bytes, lane, first);
     return bytes;
   }
 
-  broadcastBytes(bytes: Uint8Array, lane: "vote" | "bulk" = "vote"): void {
-    for (let to = 0; to < this.membership.n; to++) {
+  broadcastBytes(bytes: Uint8Array, lane: "vote" | "bulk" = "vote", first = 0): void {
+    const { n } = this.membership;
+    for (let i = 0; i < n; i++) {
+      const to = (first + i) % n;
       if (to !== this.self) this.effects.push({ type: "send", to, lane, bytes });
     }
   }

@@ -69,7 +69,9 @@ function sendLogged(core: Core, cid: number, own: OwnLogged): void {
   const { regency, digest } = own;
   const signature = signatureOf(core, cid, own);
   const logged = executionFor(core, cid);
-  const bytes = core.broadcast({ type: "write", regency, cid, digest, signature, logged });
+  // A client waits at the origin; the others have time.
+  const waiting = core.instance.values.get(own.digestKey)?.value.bundles[0]?.origin ?? 0;
+  const bytes = core.broadcast({ type: "write", regency, cid, digest, signature, logged }, "vote", waiting);
   // Decided meanwhile by others' ACCEPTs: it may still be what another member waits for.
   if (cid !== core.instance.cid) return;
   if (regency === core.regency) core.ownVotes.write = bytes;
