@@ -31,7 +31,7 @@ export function peerFingerprint(socket: TLSSocket): string | undefined {
 
 /** The first frame in each direction. */
 export const HELLO_SIZE_BYTES = 6;
-const PROTOCOL_VERSION = 1;
+const PROTOCOL_VERSION = 2;
 const MAGIC = [0x4b, 0x6d, 0x4d, 0x52]; // "KmMR"
 const LANES: readonly Lane[] = ["vote", "bulk"];
 
