@@ -7,6 +7,7 @@ import type { Verifier } from "../base/crypto.ts";
 import type { Membership } from "./membership.ts";
 import type {
   AcceptClaim,
+  AcceptSignature,
   AuthorityCertificate,
   CheckpointCertificate,
   DecisionCertificate,
@@ -56,6 +57,27 @@ export class CertificateChecker {
     return this.#quorumOf(accepts, (item) =>
       acceptStatement(this.#membership.digest, regency, cid, digest, item.executedCid, item.executionHash),
     );
+  }
+
+  /** Those of its ACCEPTs that are valid, a quorum at most: a certificate as it was received may hold others. */
+  validAccepts({ regency, cid, digest, accepts }: DecisionCertificate): AcceptSignature[] {
+    const valid: AcceptSignature[] = [];
+    if (accepts.length < this.#membership.quorum) return valid;
+    for (const accept of accepts) {
+      const { member, signature, executedCid, executionHash } = accept;
+      if (valid.some((other) => other.member === member) || valid.length === this.#membership.quorum)
+        continue;
+      const statement = acceptStatement(
+        this.#membership.digest,
+        regency,
+        cid,
+        digest,
+        executedCid,
+        executionHash,
+      );
+      if (this.signedBy(member, statement, signature)) valid.push(accept);
+    }
+    return valid;
   }
 
   authority(certificate: AuthorityCertificate): boolean {

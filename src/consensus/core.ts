@@ -193,6 +193,8 @@ export class Core {
   // Checkpoints.
   checkpoint: CheckpointCertificate | undefined;
   checkpointDecision: DecisionCertificate | undefined;
+  /** The newest certificate that the log held at start, where it reaches no further back without a gap. */
+  logDecision: DecisionCertificate | undefined;
   /** The one whose state this member can hand out: the same, or an older one where a crash took the newest. */
   offered: CertifiedCheckpoint | undefined;
 

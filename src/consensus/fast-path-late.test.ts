@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { put, TestCluster } from "../replica/testing/cluster.ts";
 import { Solo } from "../replica/testing/solo.ts";
-import { decodeMessage } from "./messages.ts";
+import { decodeLogEntry } from "./log-records.ts";
+import { decodeMessage, decodeStopDataBody, type StopDataBody } from "./messages.ts";
 import { DEFAULT_OPTIONS } from "./options.ts";
 
 const { fastWaitMs, leaderUnlinkedTimeoutMs } = DEFAULT_OPTIONS;
@@ -119,3 +120,33 @@ for (const kind of ["ACCEPT", "logged WRITE"] as const) {
     assert.equal(named(), 1);
   });
 }
+
+test("a certificate in the log counts though the log has lost the instance that its state stands at", () => {
+  const cluster = new TestCluster(4, { certifyInstances: 4 });
+  cluster.run(100);
+  for (let i = 1; i <= 10; i++) {
+    cluster.submit(2, put(`k${i}`, "v"));
+    cluster.run(20);
+  }
+  cluster.kill(3);
+  const node = cluster.nodes[3]!;
+  const lost = node.log.find(({ record }) => {
+    const entry = decodeLogEntry(record);
+    return entry.type === "write" && entry.cid === 10;
+  })!;
+  node.log = node.log.filter(({ sequence }) => sequence < lost.sequence);
+  const reports: StopDataBody[] = [];
+  cluster.observe = (member, output) => {
+    if (member !== 3 || output.type !== "send") return;
+    const message = decodeMessage(output.bytes);
+    if (message.type === "stopData") reports.push(decodeStopDataBody(message.body));
+  };
+  cluster.start(3);
+  cluster.kill(0);
+  cluster.run(leaderUnlinkedTimeoutMs + 50);
+  assert.equal(reports[0]?.decided?.cid, 8);
+  assert.deepEqual(
+    reports[0].logged.map(({ cid }) => cid),
+    [9],
+  );
+});

@@ -183,10 +183,12 @@ export function sendStopData(core: Core): void {
 }
 
 function composeStopData(core: Core): StopDataBody {
-  const newest = core.history.newestCertificate();
-  // After a restart the log may hold no certificate but that of the stable checkpoint it was cut at.
-  const stable = core.checkpointDecision;
-  const decided = stable !== undefined && stable.cid > (newest?.cid ?? 0) ? stable : newest;
+  let decided = core.history.newestCertificate();
+  // After a restart the log may hold no certificate but that of the stable checkpoint it was cut at, or one of an
+  // instance that the history does not reach back to.
+  for (const other of [core.checkpointDecision, core.logDecision]) {
+    if (other !== undefined && other.cid > (decided?.cid ?? 0)) decided = other;
+  }
   const claims: AcceptClaim[] = [];
   const logged: LoggedWrite[] = [];
   // A decision without full certificate is reported as what it can be proved to be: an ACCEPT claim, a logged

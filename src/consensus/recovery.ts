@@ -10,7 +10,7 @@ import type { Core } from "./core.ts";
 import type { DecidedEntry } from "./decision-history.ts";
 import { setRegency } from "./leader-change.ts";
 import { decodeLogEntry, type InstanceBody, type LogEntry } from "./log-records.ts";
-import type { AcceptSignature, CertifiedCheckpoint } from "./messages.ts";
+import type { AcceptSignature, CertifiedCheckpoint, DecisionCertificate } from "./messages.ts";
 import { decodeValue } from "./value.ts";
 
 /** How far the executed state goes, as it is kept beside it, in the same unit. */
@@ -110,6 +110,7 @@ export function recover(
   restoreHistory(core, content);
   core.nextInstance();
   replayDecisions(core, content);
+  core.logDecision = newestInLog(core, content);
   restoreClaims(core, content);
   if (content.stopData?.regency === core.regency) {
     const { regency, body, signature } = content.stopData;
@@ -233,6 +234,21 @@ function restoreHistory(core: Core, content: LogContent): void {
   for (const entry of entries.reverse()) core.history.add(entry);
 }
 
+/**
+ * The newest decision of the log with a full certificate, for a log whose newest records a crash took while the
+ * executed state survived: what it certifies must not be reported as claims without end (MAX_CLAIMS).
+ */
+function newestInLog(core: Core, content: LogContent): DecisionCertificate | undefined {
+  const newestFirst = [...content.decisions.keys()].sort((a, b) => b - a);
+  for (const cid of newestFirst) {
+    if (cid <= core.history.covered) return undefined;
+    const { certificate } = content.decisions.get(cid)!;
+    const accepts = core.checker.validAccepts(certificate);
+    if (accepts.length >= core.membership.quorum) return { ...certificate, accepts };
+  }
+  return undefined;
+}
+
 /** Decisions that the log holds and the executed state does not. */
 function replayDecisions(core: Core, content: LogContent): void {
   for (;;) {
@@ -250,7 +266,7 @@ function replayDecisions(core: Core, content: LogContent): void {
  */
 function restoreClaims(core: Core, content: LogContent): void {
   const { instance } = core;
-  const certified = core.history.newestCertificate()?.cid ?? 0;
+  const certified = Math.max(core.history.newestCertificate()?.cid ?? 0, core.logDecision?.cid ?? 0);
   for (const { cid, regency, digest } of newestOpen(core, content.writes, certified)) {
     if (core.mutated("loggedForgotten")) break;
     if (cid !== instance.cid) {

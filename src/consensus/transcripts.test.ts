@@ -204,7 +204,7 @@ class Script {
   #send(head: string, to: number, bytes: Uint8Array): void {
     const message = decodeMessage(bytes);
     if (message.type === "heartbeat") return;
-    if ((message.type === "fence" || message.type === "fenceReply") && message.nonce > 0) return;
+    if ((message.type === "fence" || message.type === "fenceReply") && message.nonce % 2 ** 32 > 0) return;
     const last = this.#sending;
     if (last?.head === head && Buffer.compare(last.bytes, bytes) === 0) {
       last.to.push(to);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Fences } from "./fences.ts";
+import { Fences, nonceBase } from "./fences.ts";
 
 const N = 4;
 const SELF = 0;
@@ -55,17 +55,20 @@ class World {
         if (how === "fenced" && this.executed < this.acknowledgedAt.get(id)!) this.violations += 1;
       }
     };
-    this.fences = new Fences({
-      n: N,
-      quorum,
-      self: SELF,
-      accepted: () => this.accepted[SELF]!,
-      executed: () => this.executed,
-      ask: (nonce, members) => this.asked.push(...members.map((member) => ({ nonce, member }))),
-      fenced: (ids) => answer(ids, "fenced"),
-      order: (ids) => answer(ids, "ordered"),
-      suspect: () => {},
-    });
+    this.fences = new Fences(
+      {
+        n: N,
+        quorum,
+        self: SELF,
+        accepted: () => this.accepted[SELF]!,
+        executed: () => this.executed,
+        ask: (nonce, members) => this.asked.push(...members.map((member) => ({ nonce, member }))),
+        fenced: (ids) => answer(ids, "fenced"),
+        order: (ids) => answer(ids, "ordered"),
+        suspect: () => {},
+      },
+      0,
+    );
   }
 
   /** The highest instance that three members have accepted: its writes may have been acknowledged. */
@@ -167,4 +170,33 @@ test("what waits is given up once, all of it", () => {
     [1, 2, 3, 4],
   );
   assert.deepEqual(world.fences.clear(), []);
+});
+
+test("no process asks with the nonce of an earlier life, so that late answers to that one count for nothing", () => {
+  const nonces = new Set<number>();
+  for (const incarnation of [1, 2, 3, 1_780_000_000_000, 1_780_000_000_001]) {
+    const asked: number[] = [];
+    const fences = new Fences(
+      {
+        n: 4,
+        quorum: 3,
+        self: 0,
+        accepted: () => 0,
+        executed: () => 0,
+        ask: (nonce) => asked.push(nonce),
+        fenced: () => assert.fail("answered by an earlier life's answers"),
+        order: () => assert.fail("nothing is late"),
+        suspect: () => assert.fail("nobody lies"),
+      },
+      incarnation,
+    );
+    fences.add(1);
+    fences.begin(0);
+    for (const nonce of nonces) for (const member of [1, 2, 3]) fences.onReply(member, nonce, 0, 0);
+    assert.equal(asked.length, 1);
+    nonces.add(asked[0]!);
+    nonces.add(nonceBase(incarnation));
+  }
+  assert.equal(nonces.size, 10);
+  assert.ok([...nonces].every(Number.isSafeInteger));
 });

@@ -35,16 +35,25 @@ export interface FenceHost {
   suspect(member: number): void;
 }
 
+/**
+ * The nonce before the first one that a process uses. Nonces differ from those of its earlier lives: an answer to
+ * one of those, late on its way, would tell of a time before the reads that wait now.
+ */
+export function nonceBase(incarnation: number): number {
+  return (incarnation % 2 ** 20) * 2 ** 32;
+}
+
 export class Fences {
   readonly #host: FenceHost;
   #next: number[] = [];
-  #nonce = 0;
+  #nonce: number;
   #round: { ids: number[]; askedAtMs: number; answers: Map<number, number> } | undefined;
   #waiting: Waiting[] = [];
   #instanceMs = 1;
 
-  constructor(host: FenceHost) {
+  constructor(host: FenceHost, incarnation: number) {
     this.#host = host;
+    this.#nonce = nonceBase(incarnation);
   }
 
   get size(): number {

@@ -4,6 +4,7 @@
  */
 import type { Core } from "../consensus/core.ts";
 import type { Message } from "../consensus/messages.ts";
+import { nonceBase } from "./fences.ts";
 
 const ASK_AGAIN_MS = 200;
 
@@ -22,18 +23,24 @@ export class Probe {
     if (core.monotonicMs - this.#askedAtMs < ASK_AGAIN_MS) return;
     this.#askedAtMs = core.monotonicMs;
     for (let member = 0; member < core.membership.n; member++) {
-      if (member !== core.self && !this.#answers.has(member)) core.send(member, { type: "fence", nonce: 0 });
+      if (member !== core.self && !this.#answers.has(member))
+        core.send(member, { type: "fence", nonce: nonceBase(core.incarnation) });
     }
   }
 
   /**
    * Forgetting is a fault, so among the others at most f-1 are faulty: n-f of them answer, and each promise
    * of this member that mattered is known to at least one correct one of those. An ACCEPT of this member in
-   * instance c followed the decision of c-1, which correct members accepted; hence one above the highest.
+   * instance c followed the decision of c-1, which correct members accepted or logged; hence one above the highest.
    */
   onReply(from: number, message: Extract<Message, { type: "fenceReply" }>): void {
     const core = this.#core;
-    if (message.nonce !== 0 || core.probation === undefined || core.probation.limit !== undefined) return;
+    if (
+      message.nonce !== nonceBase(core.incarnation) ||
+      core.probation === undefined ||
+      core.probation.limit !== undefined
+    )
+      return;
     this.#answers.set(from, message);
     const { n, f } = core.membership;
     if (this.#answers.size < n - f) return;

@@ -362,24 +362,27 @@ export class Replica {
 
   #makeFences(): Fences {
     const core = this.#core;
-    return new Fences({
-      n: core.membership.n,
-      quorum: core.membership.quorum,
-      self: core.self,
-      accepted: () => this.#accepted(),
-      executed: () => this.#lastExecuted,
-      ask: (nonce, members) => {
-        for (const member of members) core.send(member, { type: "fence", nonce });
+    return new Fences(
+      {
+        n: core.membership.n,
+        quorum: core.membership.quorum,
+        self: core.self,
+        accepted: () => this.#accepted(),
+        executed: () => this.#lastExecuted,
+        ask: (nonce, members) => {
+          for (const member of members) core.send(member, { type: "fence", nonce });
+        },
+        fenced: (ids) => this.#fenced(ids),
+        order: (ids) => {
+          this.#nextInternalId -= 1;
+          this.#orderedFences.set(this.#nextInternalId, ids);
+          this.#enqueue(this.#nextInternalId, { type: "noop" });
+          this.#out.push({ type: "moreWork", when: "later" });
+        },
+        suspect: (member) => core.misbehaviour(member, "named an instance that did not come"),
       },
-      fenced: (ids) => this.#fenced(ids),
-      order: (ids) => {
-        this.#nextInternalId -= 1;
-        this.#orderedFences.set(this.#nextInternalId, ids);
-        this.#enqueue(this.#nextInternalId, { type: "noop" });
-        this.#out.push({ type: "moreWork", when: "later" });
-      },
-      suspect: (member) => core.misbehaviour(member, "named an instance that did not come"),
-    });
+      core.incarnation,
+    );
   }
 
   /**

@@ -29,6 +29,8 @@ interface Promises {
   /** Newest logged WRITE of each instance. */
   readonly logged: Map<number, { readonly regency: number; readonly digest: Uint8Array }>;
   readonly decided: Map<number, Uint8Array>;
+  /** Last instance that it executed. */
+  executed: number;
   /** Highest instance in which it gave a WRITE. */
   written: number;
   /** Highest instance in which it gave an ACCEPT or a logged WRITE. */
@@ -61,8 +63,13 @@ export class PromiseChecker {
 
   /** A member that restarts knows decisions from its log, and says so by executing them. */
   executed(member: MemberIndex, cid: number): void {
-    const digest = this.#decided.get(cid);
-    if (digest !== undefined && !this.#excused.has(member)) this.#of(member).decided.set(cid, digest);
+    if (!this.#excused.has(member)) this.#of(member).executed = cid;
+  }
+
+  /** Whether the member has decided the instance with this value, or has executed it and nobody said with which. */
+  #hasDecided({ decided, executed }: Promises, cid: number, digest: Uint8Array): boolean {
+    const known = decided.get(cid) ?? (cid <= executed ? (this.#decided.get(cid) ?? digest) : undefined);
+    return known !== undefined && equalBytes(known, digest);
   }
 
   /** A member sends a message, as encoded. */
@@ -111,6 +118,7 @@ export class PromiseChecker {
         accepts: new Map(),
         logged: new Map(),
         decided: new Map(),
+        executed: 0,
         written: 0,
         promised: 0,
         stopData: undefined,
@@ -148,14 +156,7 @@ export class PromiseChecker {
     if (newest === undefined || newest.regency < regency) promises.accepts.set(cid, { regency, digest });
     const told = promises.stopData?.body;
     // What is decided may be accepted at any time: it is the only value that there can be.
-    const decided = promises.decided.get(cid);
-    if (
-      told === undefined ||
-      regency >= told.regency ||
-      (decided !== undefined && equalBytes(decided, digest))
-    ) {
-      return;
-    }
+    if (told === undefined || regency >= told.regency || this.#hasDecided(promises, cid, digest)) return;
     if (cid <= (told.decided?.cid ?? 0)) return;
     const claimed = told.claims.some((claim) => claim.cid === cid && claim.regency >= regency);
     if (!claimed) {
@@ -193,7 +194,8 @@ export class PromiseChecker {
     this.#hidesLogged(member, promises, body);
     for (const [cid, { regency, digest }] of promises.accepts) {
       if (cid <= (body.decided?.cid ?? 0)) promises.accepts.delete(cid);
-      if (cid <= (body.decided?.cid ?? 0) || promises.decided.has(cid) || regency >= body.regency) continue;
+      if (cid <= (body.decided?.cid ?? 0) || regency >= body.regency) continue;
+      if (promises.decided.has(cid) || this.#hasDecided(promises, cid, digest)) continue;
       const told = body.claims.some(
         (claim) =>
           claim.cid === cid &&
