@@ -8,7 +8,7 @@ import { SIGNATURE_SIZE_BYTES } from "../base/crypto.ts";
 import { adopt } from "./agreement.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
-import type { DecidedInstance, Message } from "./messages.ts";
+import { type DecidedInstance, type DecisionCertificate, MAX_CLAIMS, type Message } from "./messages.ts";
 import { decodeValue, type Value, valueDigest } from "./value.ts";
 import { signAccept, signDecided } from "./votes.ts";
 
@@ -180,17 +180,37 @@ export function onDecisionsRequest(core: Core, from: number, first: number): voi
   for (let end = last - 1; end >= first; end--) {
     const certificate = core.history.certify(end);
     if (certificate === undefined) continue;
-    const instances: DecidedInstance[] = [];
-    for (let cid = first; cid <= end; cid++) {
-      const { encodedValue, bodies } = core.history.get(cid)!;
-      instances.push({ value: encodedValue, bundles: bodies });
-    }
-    core.send(from, { type: "decisions", first, instances, certificate }, "bulk");
+    sendDecisions(core, from, first, end, certificate);
+    return;
+  }
+  // Large fast instances: the next certificate is beyond what one message holds, but the values lead there.
+  for (let cid = last; cid <= core.lastDecided && cid - last < MAX_CLAIMS; cid++) {
+    const certificate = core.history.certify(cid);
+    if (certificate === undefined) continue;
+    sendDecisions(core, from, first, last - 1, certificate);
     return;
   }
   completeCertificate(core);
   const { regency, digest } = core.history.get(first)!;
   core.send(from, { type: "decisionClaim", cid: first, regency, digest });
+}
+
+/** Sends the instances from `first` to `end`, and the values from there on to the certificate's. */
+function sendDecisions(
+  core: Core,
+  to: number,
+  first: number,
+  end: number,
+  certificate: DecisionCertificate,
+): void {
+  const instances: DecidedInstance[] = [];
+  for (let cid = first; cid <= end; cid++) {
+    const { encodedValue, bodies } = core.history.get(cid)!;
+    instances.push({ value: encodedValue, bundles: bodies });
+  }
+  const links: Uint8Array[] = [];
+  for (let cid = end + 1; cid <= certificate.cid; cid++) links.push(core.history.get(cid)!.encodedValue);
+  core.send(to, { type: "decisions", first, instances, links, certificate }, "bulk");
 }
 
 /** A member says that it decided: of more than f that name one value, a correct one really did. */
@@ -203,6 +223,11 @@ export function onDecisionClaim(
   if (message.cid !== instance.cid || instance.learned !== undefined) return;
   const { regency, digest } = message;
   const digestKey = toByteString(digest);
+  // An ACCEPT for the decision will name this ballot, so it must be one that can be: no later one than is known here,
+  // and none in which this member has accepted something else.
+  if (regency < 1 || regency > core.regency) return;
+  const { accepted } = instance;
+  if (accepted?.regency === regency && accepted.digestKey !== digestKey) return;
   instance.decisionClaims.set(from, { regency, digestKey });
   let same = 0;
   for (const claim of instance.decisionClaims.values()) if (claim.digestKey === digestKey) same += 1;
@@ -215,7 +240,7 @@ export function onDecisions(
   from: number,
   message: Extract<Message, { type: "decisions" }>,
 ): void {
-  const { first, instances, certificate } = message;
+  const { first, instances, links, certificate } = message;
   const last = first + instances.length - 1;
   if (last <= core.lastDecided || first > core.lastDecided + 1) return;
   const run = checkRun(core, message);
@@ -223,9 +248,11 @@ export function onDecisions(
     core.misbehaviour(from, "run of decisions that is none");
     return;
   }
+  // It is not of an instance that the history will hold now, and covers what is adopted all the same.
+  if (links.length > 0 && certificate.cid > (core.knownDecision?.cid ?? 0)) core.knownDecision = certificate;
   for (let i = core.lastDecided + 1 - first; i < run.length; i++) {
     const { value, digest, bundles } = run[i]!;
-    const isLast = i === run.length - 1;
+    const isLast = links.length === 0 && i === run.length - 1;
     adopt(core, {
       cid: value.cid,
       regency: certificate.regency,
@@ -255,9 +282,10 @@ function checkRun(
   core: Core,
   message: Extract<Message, { type: "decisions" }>,
 ): CheckedInstance[] | undefined {
-  const { first, instances, certificate } = message;
-  if (certificate.cid !== first + instances.length - 1) return undefined;
+  const { first, instances, links, certificate } = message;
+  if (certificate.cid !== first + instances.length + links.length - 1) return undefined;
   const run: CheckedInstance[] = [];
+  let expected = certificate.digest;
   try {
     for (const instance of instances) {
       const value = decodeValue(instance.value);
@@ -270,11 +298,16 @@ function checkRun(
       }
       run.push({ value, digest: valueDigest(core.hasher, instance.value), bundles });
     }
+    for (let i = links.length - 1; i >= 0; i--) {
+      const value = decodeValue(links[i]!);
+      if (value.cid !== first + instances.length + i) return undefined;
+      if (!equalBytes(valueDigest(core.hasher, links[i]!), expected)) return undefined;
+      expected = value.previousDigest;
+    }
   } catch (error) {
     if (error instanceof DecodeError) return undefined;
     throw error;
   }
-  let expected = certificate.digest;
   for (let i = run.length - 1; i >= 0; i--) {
     const { value, digest } = run[i]!;
     if (value.cid !== first + i || !equalBytes(digest, expected)) return undefined;
@@ -289,7 +322,7 @@ function checkRun(
 /** Sees to it that certificates keep up with decisions, so that no leader change has much to report. */
 export function keepCertified(core: Core): void {
   if (core.lastDecided - core.history.certified >= CERTIFY_LAG) {
-    core.history.newestCertificate();
+    core.logCertificate();
     if (core.lastDecided - core.history.certified >= CERTIFY_LAG) completeCertificate(core);
   }
   // A member on probation votes again when there is a certificate, and that may be the one thing it waits for.

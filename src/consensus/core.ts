@@ -67,6 +67,8 @@ export interface SyncState {
   readonly highest: DecisionCertificate | undefined;
   /** Instances after it for which a claim binds the value. */
   readonly bindings: ReadonlyMap<number, BallotClaim>;
+  /** The highest of those instances; 0 for none. */
+  readonly lastBound: number;
 }
 
 /** A member that may have forgotten promises stays silent until they cannot matter any more. */
@@ -193,8 +195,13 @@ export class Core {
   // Checkpoints.
   checkpoint: CheckpointCertificate | undefined;
   checkpointDecision: DecisionCertificate | undefined;
-  /** The newest certificate that the log held at start, where it reaches no further back without a gap. */
-  logDecision: DecisionCertificate | undefined;
+  /**
+   * The newest certificate that this member knows of beside those of its history: from the log, where that has a
+   * gap, or shown with a run of decisions that ends before it.
+   */
+  knownDecision: DecisionCertificate | undefined;
+  /** Instance of the newest certificate that is in the log as such, checked. */
+  loggedCertificate = 0;
   /** The one whose state this member can hand out: the same, or an older one where a crash took the newest. */
   offered: CertifiedCheckpoint | undefined;
 
@@ -307,6 +314,14 @@ export class Core {
     );
   }
 
+  /** Puts the newest certificate into the log, unless it is there. A decision's own record has its ACCEPTs unchecked. */
+  logCertificate(): void {
+    const certificate = this.history.newestCertificate();
+    if (certificate === undefined || certificate.cid <= this.loggedCertificate) return;
+    this.loggedCertificate = certificate.cid;
+    this.append({ type: "decision", certificate, body: undefined }, false);
+  }
+
   /** Notes that the record with this sequence concerns the instance. */
   noteRecord(cid: number, sequence: number): void {
     if (!this.#firstRecords.has(cid)) this.#firstRecords.set(cid, sequence);
@@ -399,7 +414,9 @@ export class Core {
     // that one of those decisions may hang on.
     if (limit === undefined || this.history.covered < limit.cid || this.regency < limit.regency) return true;
     this.probation = undefined;
-    // Said in the log too, or it would be on probation again after its next restart.
+    // Said in the log too, or it would be on probation again after its next restart; and by what certificate, for
+    // that must not be forgotten either.
+    this.logCertificate();
     this.appendState();
     return false;
   }
@@ -423,6 +440,10 @@ export class Core {
     if (this.lastDecided - this.history.certified >= MAX_CLAIMS - 2) return false;
     // An instance at or below the SYNC's decision is decided: it is learned, not voted on.
     if (this.sync?.highest !== undefined && this.instance.cid <= this.sync.highest.cid) return false;
+    // So is one below a bound one: a correct member has voted there, which decided all before.
+    if (this.sync !== undefined && this.instance.cid < this.sync.lastBound) {
+      if (!this.sync.bindings.has(this.instance.cid)) return false;
+    }
     return !this.onProbation;
   }
 

@@ -63,7 +63,7 @@ export function describeMessage(message: Message): string {
     case "decisionsRequest":
       return `decisionsRequest from c${message.from}`;
     case "decisions":
-      return `decisions c${message.first}+${message.instances.length}, certificate ${describeCertificate(message.certificate)}`;
+      return `decisions c${message.first}+${message.instances.length}${message.links.length > 0 ? ` and ${message.links.length} links` : ""}, certificate ${describeCertificate(message.certificate)}`;
     case "checkpointCertificate":
       return `checkpointCertificate c${message.certificate.cid} of ${signers(message.certificate.signatures)}`;
     case "bundle":

@@ -141,10 +141,10 @@ export function helpLate(
   if (!equalBytes(entry.digest, digest)) return;
   // Decided here by ACCEPTs: everybody has them, or sees to it in the usual ways.
   if (entry.accepts.filter((accept) => accept !== undefined).length >= core.membership.quorum) return;
-  if (core.isLeader && regency === core.regency) {
+  const isFirst = entry.accepts[core.self] === undefined;
+  if (isFirst && core.isLeader && regency === core.regency) {
     core.fastPolicy.note(core.options.fastWaitMs, core.monotonicMs);
   }
-  const isFirst = entry.accepts[core.self] === undefined;
   if (!isFirst && !core.mayAnswer("accept", from)) return;
   const message = signDecided(core, cid);
   if (message === undefined) return;

@@ -186,7 +186,7 @@ function composeStopData(core: Core): StopDataBody {
   let decided = core.history.newestCertificate();
   // After a restart the log may hold no certificate but that of the stable checkpoint it was cut at, or one of an
   // instance that the history does not reach back to.
-  for (const other of [core.checkpointDecision, core.logDecision]) {
+  for (const other of [core.checkpointDecision, core.knownDecision]) {
     if (other !== undefined && other.cid > (decided?.cid ?? 0)) decided = other;
   }
   const claims: AcceptClaim[] = [];
@@ -316,23 +316,23 @@ function derive(
   reports: readonly StopDataBody[],
 ): { highest: StopDataBody["decided"]; bindings: Map<number, BallotClaim> } | undefined {
   let highest: StopDataBody["decided"];
-  let lastClaimed = 0;
+  const named = new Set<number>();
   for (const report of reports) {
     if (report.decided !== undefined && report.decided.cid > (highest?.cid ?? 0)) highest = report.decided;
-    const last = Math.max(report.claims.at(-1)?.cid ?? 0, report.logged.at(-1)?.cid ?? 0);
-    lastClaimed = Math.max(lastClaimed, last);
+    for (const { cid } of report.claims) named.add(cid);
+    for (const { cid } of report.logged) named.add(cid);
   }
   const bindings = new Map<number, BallotClaim>();
-  for (let cid = (highest?.cid ?? 0) + 1; cid <= lastClaimed; cid++) {
+  for (const cid of named) {
+    if (cid <= (highest?.cid ?? 0)) continue;
     const said = reports.map(({ claims, logged }) => ({
       accepted: claimFor(claims, cid),
       logged: claimFor(logged, cid),
     }));
     const selection = selectForInstance(core.membership, said, core.options.mutation);
     if (selection.kind === "wait") return undefined;
-    // No correct member votes in an instance before it decided the one below: after a free one all are free.
-    if (selection.kind === "free") break;
-    bindings.set(cid, selection.claim);
+    // Nothing follows from a free one for those above it: a report names the newest instances only (MAX_CLAIMS).
+    if (selection.kind === "bound") bindings.set(cid, selection.claim);
   }
   return { highest, bindings };
 }
@@ -376,7 +376,7 @@ function acceptSync(core: Core, sync: SyncBody, reports: readonly StopDataBody[]
   }
   core.authority = sync.authority;
   core.authorityHash = core.hasher.hash(encodeAuthority(sync.authority));
-  core.sync = { message, ...derived };
+  core.sync = { message, ...derived, lastBound: Math.max(0, ...derived.bindings.keys()) };
   core.phase = "normal";
   core.readyAtMs = core.monotonicMs;
   core.leaderHeardAtMs = core.monotonicMs;

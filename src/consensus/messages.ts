@@ -166,11 +166,15 @@ export type Message =
     }
   /** Asks for decided instances from `from` on. */
   | { readonly type: "decisionsRequest"; readonly from: number }
-  /** Consecutive instances; the certificate is of the last, the others are bound to it by their chain. */
+  /**
+   * Consecutive instances; the certificate is of the last one, or of a later one that `links` lead to: the values,
+   * without bodies, of the instances between. All are bound to it by their chain.
+   */
   | {
       readonly type: "decisions";
       readonly first: number;
       readonly instances: readonly DecidedInstance[];
+      readonly links: readonly Uint8Array[];
       readonly certificate: DecisionCertificate;
     }
   | {
@@ -411,6 +415,7 @@ export function encodeMessage(message: Message): Uint8Array {
       w.u53(message.first).list(message.instances, (instance) => {
         w.bytes(instance.value).list(instance.bundles, (bundle) => w.bytes(bundle));
       });
+      w.list(message.links, (value) => w.bytes(value));
       writeCertificate(message.certificate, w);
       break;
     case "checkpoint":
@@ -523,6 +528,7 @@ function readMessage(type: MessageType | undefined, r: Reader): Message {
           value: r.copiedBytes(MAX_VALUE_SIZE_BYTES),
           bundles: r.list(MAX_BUNDLES_PER_VALUE, () => r.copiedBytes()),
         })),
+        links: r.list(MAX_CLAIMS, () => r.copiedBytes(MAX_VALUE_SIZE_BYTES)),
         certificate: readCertificate(r),
       };
     case "checkpoint":

@@ -54,7 +54,9 @@ function resend(core: Core): void {
 
 /** Sends the own messages (`Core.ownVotes`) again, to all or to one member. */
 export function resendVotes(core: Core, to?: number): void {
-  const { again = [], propose, write, accept } = core.ownVotes;
+  const { propose, write, accept } = core.ownVotes;
+  const behind = core.peerDecided.some((cid, member) => member !== core.self && cid < core.lastDecided);
+  const again = behind ? (core.ownVotes.again ?? []) : [];
   for (const bytes of [...again, propose, write, accept]) {
     if (bytes === undefined) continue;
     if (to === undefined) core.broadcastBytes(bytes);

@@ -110,7 +110,7 @@ export function recover(
   restoreHistory(core, content);
   core.nextInstance();
   replayDecisions(core, content);
-  core.logDecision = newestInLog(core, content);
+  core.knownDecision = newestInLog(core, content);
   restoreClaims(core, content);
   if (content.stopData?.regency === core.regency) {
     const { regency, body, signature } = content.stopData;
@@ -266,7 +266,7 @@ function replayDecisions(core: Core, content: LogContent): void {
  */
 function restoreClaims(core: Core, content: LogContent): void {
   const { instance } = core;
-  const certified = Math.max(core.history.newestCertificate()?.cid ?? 0, core.logDecision?.cid ?? 0);
+  const certified = Math.max(core.history.newestCertificate()?.cid ?? 0, core.knownDecision?.cid ?? 0);
   for (const { cid, regency, digest } of newestOpen(core, content.writes, certified)) {
     if (core.mutated("loggedForgotten")) break;
     if (cid !== instance.cid) {

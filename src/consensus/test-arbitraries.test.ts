@@ -123,7 +123,12 @@ const MESSAGES: ByType<Message> = {
   acceptRequest: record({ cid: number53 }),
   decisionClaim: record({ cid: number53, regency: number53, digest }),
   decisionsRequest: record({ from: number53 }),
-  decisions: record({ first: number53, instances: fc.array(body, { maxLength: 3 }), certificate }),
+  decisions: record({
+    first: number53,
+    instances: fc.array(body, { maxLength: 3 }),
+    links: fc.array(anyBytes, { maxLength: 3 }),
+    certificate,
+  }),
   checkpoint: record({ cid: number53, root: digest, signature }),
   checkpointCertificate: record({ certificate: checkpointCertificate, decision: certificate }),
   fence: record({ nonce: number53 }),

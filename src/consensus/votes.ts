@@ -30,8 +30,9 @@ export function signAccept(core: Core, cid: number, regency: number, digest: Uin
 /** A member that learned a decision in another way than by ACCEPTs signs one for it afterwards. */
 export function signDecided(core: Core, cid: number): Extract<Message, { type: "accept" }> | undefined {
   const entry = core.history.get(cid);
-  // The decision must be on disk, as with any ACCEPT.
-  if (entry === undefined || core.previousSequence > core.durableSequence) return undefined;
+  // The decision must be on disk, as with any ACCEPT, and what was found at start.
+  const needed = Math.max(core.previousSequence, core.regencySequence);
+  if (entry === undefined || needed > core.durableSequence || core.onProbation) return undefined;
   const { accept, message } = signAccept(core, cid, entry.regency, entry.digest);
   core.history.addAccept(cid, entry.regency, entry.digest, accept);
   return message;

@@ -107,6 +107,7 @@ const SAMPLES = {
     type: "decisions",
     first: 1,
     instances: [],
+    links: [],
     certificate: { cid: 1, regency: 1, digest: new Uint8Array(32), accepts: [] },
   },
   stateReply: { type: "stateReply", cid: 1, request: new Uint8Array(0), reply: new Uint8Array(0) },

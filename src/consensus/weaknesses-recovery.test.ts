@@ -196,6 +196,7 @@ function honestRun(forge: Forge): { bundles: ForgedBundle[]; values: ForgedValue
       { value: first.encoded, bundles: [bundles[0]!.encoded, bundles[1]!.encoded] },
       { value: second.encoded, bundles: [bundles[2]!.encoded] },
     ],
+    links: [],
     certificate: forge.decision([0, 1, 2], 1, 2, second.digest),
   };
   return { bundles, values: [first, second], answer };

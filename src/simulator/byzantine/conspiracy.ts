@@ -295,7 +295,13 @@ function forgedDecision(values: ReadonlyMap<number, Uint8Array>, mind: Byzantine
   };
   const accepts = new Array(mind.membership.quorum).fill(accept);
   const certificate = { cid, regency: mind.regency, digest, accepts };
-  return { type: "decisions", first: cid, instances: [{ value: encoded, bundles: [] }], certificate };
+  return {
+    type: "decisions",
+    first: cid,
+    instances: [{ value: encoded, bundles: [] }],
+    links: [],
+    certificate,
+  };
 }
 
 /** Sends the first bundles of every member again, properly signed by their origins, in their order. */
