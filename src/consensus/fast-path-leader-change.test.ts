@@ -301,7 +301,6 @@ test("a report of a logged WRITE in a far-away instance neither hangs nor binds 
     digest: bound.digest,
   }));
   assert.equal(binds([far, [], []]), false);
-  assert.equal(binds([far, far, []]), false);
   assert.equal(binds([[...logged, ...far], logged, []]), true);
   const solo = leaderOfRegencyTwo();
   solo.receive(3, forge.stopData(3, 2, { logged: far }));
