@@ -149,7 +149,8 @@ export class Runner {
     )) as unknown as Pair<Answer>;
     this.coverage.call(operation, requests[0]!, left);
     if (left.ok && right.ok && rpc === "leaseGrant") await this.#granted(operation.request, left, right);
-    if (!isRead(operation)) this.#writer = member;
+    // A request that was refused need not have gone further than the door: that member may lag behind the last write.
+    if (!isRead(operation) && left.ok && right.ok) this.#writer = member;
     const pair = [left, right].map((answer, i) => comparable(this.#sides[i]!, requests[i]!, answer));
     if (rpc === "leaseTimeToLive") toleratePassingTime(pair as unknown as Pair<Value>);
     const found = firstDivergence(pair[0], pair[1]);
