@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { createHash, generateKeyPairSync } from "node:crypto";
+import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import { describe, it } from "node:test";
 import { KeyError, NodeHasher, NodeSigner, NodeVerifier } from "./crypto.ts";
 import { createIdentityKey } from "./pki.ts";
+import { sodium } from "./sodium.ts";
 
 describe("crypto", () => {
   it("hashes any parts like SHA-256 over them in a row", () => {
@@ -30,6 +31,20 @@ describe("crypto", () => {
       const changed = Uint8Array.from(signature);
       changed[i]! ^= 1;
       assert.ok(!verifier.verify(identity.publicKey, statement, changed));
+    }
+  });
+
+  it("signs with libsodium as OpenSSL does, bit for bit", () => {
+    assert.ok(sodium !== null, "libsodium loads here");
+    const { key } = createIdentityKey();
+    const withSodium = new NodeSigner(key);
+    const withOpenssl = new NodeSigner(key, null);
+    assert.deepEqual(withSodium.publicKey, withOpenssl.publicKey);
+    for (const size of [0, 1, 32, 120, 5000]) {
+      const statement = new Uint8Array(randomBytes(size));
+      const expected = sign(null, statement, key);
+      assert.deepEqual(withSodium.sign(statement), new Uint8Array(expected));
+      assert.deepEqual(withOpenssl.sign(statement), new Uint8Array(expected));
     }
   });
 

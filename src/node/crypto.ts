@@ -1,4 +1,4 @@
-/** SHA-256 and Ed25519 of node:crypto for the pure layers. */
+/** SHA-256 and Ed25519 for the pure layers: of node:crypto, but for the signing (sodium.ts). */
 import {
   createHash,
   createPrivateKey,
@@ -10,6 +10,7 @@ import {
 } from "node:crypto";
 import { fromByteString, toByteString } from "../base/bytes.ts";
 import { type Hasher, SIGNATURE_SIZE_BYTES, type Signer, type Verifier } from "../base/crypto.ts";
+import { type Sodium, sodium } from "./sodium.ts";
 
 /** Up to this size several parts are put together and hashed in one call, which beats a hash object. */
 const JOIN_LIMIT_BYTES = 2048;
@@ -36,6 +37,12 @@ export class NodeHasher implements Hasher {
   }
 }
 
+const PUBLIC_KEY_SIZE_BYTES = 32;
+/** What a PKCS#8 of Ed25519 ends with (RFC 8410). */
+const SEED_SIZE_BYTES = 32;
+/** As libsodium keeps it: the seed and the public key. */
+const SECRET_KEY_SIZE_BYTES = 64;
+
 /** A key that is none, or of another kind; the message says what was wanted. */
 export class KeyError extends Error {
   override name = "KeyError";
@@ -43,30 +50,48 @@ export class KeyError extends Error {
 
 /** Signs with one Ed25519 private key. */
 export class NodeSigner implements Signer {
-  readonly #key: KeyObject;
+  readonly #sign: (statement: Uint8Array) => Uint8Array;
   /** The public half, 32 bytes. */
   readonly publicKey: Uint8Array;
 
   /** Takes a key object or PKCS#8 in PEM; throws KeyError. */
-  constructor(key: KeyObject | string) {
-    this.#key = typeof key === "string" ? parsePrivateKey(key) : key;
-    if (this.#key.type !== "private" || this.#key.asymmetricKeyType !== "ed25519") {
-      throw new KeyError(`an Ed25519 private key is needed, this is ${describe(this.#key)}`);
+  constructor(key: KeyObject | string, library: Sodium | null = sodium) {
+    const secret = typeof key === "string" ? parsePrivateKey(key) : key;
+    if (secret.type !== "private" || secret.asymmetricKeyType !== "ed25519") {
+      throw new KeyError(`an Ed25519 private key is needed, this is ${describe(secret)}`);
     }
-    this.publicKey = rawPublicKey(this.#key);
+    this.publicKey = rawPublicKey(secret);
+    this.#sign = library === null ? opensslSigner(secret) : sodiumSigner(library, secret);
   }
 
   sign(statement: Uint8Array): Uint8Array {
-    const signature = sign(null, statement, this.#key);
-    return new Uint8Array(signature.buffer, signature.byteOffset, SIGNATURE_SIZE_BYTES);
+    return this.#sign(statement);
   }
+}
+
+function opensslSigner(key: KeyObject): (statement: Uint8Array) => Uint8Array {
+  return (statement) => {
+    const signature = sign(null, statement, key);
+    return new Uint8Array(signature.buffer, signature.byteOffset, SIGNATURE_SIZE_BYTES);
+  };
+}
+
+function sodiumSigner(library: Sodium, key: KeyObject): (statement: Uint8Array) => Uint8Array {
+  const encoded = key.export({ type: "pkcs8", format: "der" });
+  const secretKey = library.sodium_malloc(SECRET_KEY_SIZE_BYTES);
+  library.crypto_sign_seed_keypair(Buffer.alloc(PUBLIC_KEY_SIZE_BYTES), secretKey, encoded.subarray(-SEED_SIZE_BYTES));
+  encoded.fill(0);
+  return (statement) => {
+    const signature = new Uint8Array(SIGNATURE_SIZE_BYTES);
+    library.crypto_sign_detached(signature, statement, secretKey);
+    return signature;
+  };
 }
 
 /** Keys of this many members are kept ready; beyond, the oldest is made again when it is needed. */
 const MAX_CACHED_KEYS = 1024;
 /** SubjectPublicKeyInfo of Ed25519 up to the key (RFC 8410). */
 const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
-const PUBLIC_KEY_SIZE_BYTES = 32;
 
 /**
  * Checks Ed25519 signatures. Never throws: a key or a signature that is none is a signature that is not valid.
