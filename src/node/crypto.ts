@@ -79,7 +79,11 @@ function opensslSigner(key: KeyObject): (statement: Uint8Array) => Uint8Array {
 function sodiumSigner(library: Sodium, key: KeyObject): (statement: Uint8Array) => Uint8Array {
   const encoded = key.export({ type: "pkcs8", format: "der" });
   const secretKey = library.sodium_malloc(SECRET_KEY_SIZE_BYTES);
-  library.crypto_sign_seed_keypair(Buffer.alloc(PUBLIC_KEY_SIZE_BYTES), secretKey, encoded.subarray(-SEED_SIZE_BYTES));
+  library.crypto_sign_seed_keypair(
+    Buffer.alloc(PUBLIC_KEY_SIZE_BYTES),
+    secretKey,
+    encoded.subarray(-SEED_SIZE_BYTES),
+  );
   encoded.fill(0);
   return (statement) => {
     const signature = new Uint8Array(SIGNATURE_SIZE_BYTES);

@@ -14,7 +14,6 @@ import {
   markFresh,
   type OpenedLog,
   openLog,
-  writeInline,
 } from "./log.ts";
 
 const OWNER = new Uint8Array([1, 2, 3]);
@@ -99,17 +98,51 @@ describe("log", () => {
     await log.close();
   });
 
-  it("writes on the calling thread when told so", async () => {
+  it("writes small batches on the calling thread once the disk has shown itself quick", async () => {
     const directory = freshDirectory();
-    const { log } = open(directory, { write: writeInline });
+    const { log } = open(directory, { inlineLimitMs: 500 });
     for (let sequence = 1; sequence <= 60; sequence++) {
       appendAll(log, sequence, sequence, 700);
       assert.equal(await sync(log), sequence);
     }
+    const { inlineWrites } = log.stats();
+    assert.ok(inlineWrites > 10, `${inlineWrites} of 60`);
+    appendAll(log, 61, 70, 700);
+    await sync(log);
+    assert.equal(log.stats().inlineWrites, inlineWrites, "a large batch goes to the thread pool");
     await log.close();
     const again = open(directory);
-    expectRecords(again, 1, 60, 700);
+    expectRecords(again, 1, 70, 700);
     await again.log.close();
+  });
+
+  it("writes on the calling thread only when all ticks of the turn have run", async () => {
+    const { log } = open(freshDirectory(), { inlineLimitMs: 1e6 });
+    appendAll(log, 1, 1);
+    const order: string[] = [];
+    process.nextTick(() => order.push("sent"));
+    log.sync(() => order.push("durable"));
+    process.nextTick(() => order.push("later"));
+    assert.deepEqual(order, []);
+    await wait(0);
+    assert.deepEqual(order, ["sent", "durable", "later"]);
+    assert.equal(log.stats().inlineWrites, 1);
+    await log.close();
+  });
+
+  it("leaves the calling thread alone when the disk is slow, or when told so", async () => {
+    const slowly: LogOptions["write"] = (fd, bytes, offset, sizeBytes, position, done) => {
+      setTimeout(() => writeToFile(fd, bytes, offset, sizeBytes, position, done), 10);
+    };
+    for (const options of [{ inlineLimitMs: 0 }, { inlineLimitMs: 5, write: slowly }]) {
+      const { log } = open(freshDirectory(), options);
+      for (let sequence = 1; sequence <= 60; sequence++) {
+        appendAll(log, sequence, sequence);
+        await sync(log);
+      }
+      assert.equal(log.stats().inlineWrites, 0);
+      await log.close();
+    }
   });
 
   it("answers a sync at once when all is durable", async () => {

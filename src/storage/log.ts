@@ -14,7 +14,7 @@ import { createSegment, makeDirectory, newSegmentHeader, removeUnfinished, zeroT
 import { Log, type LogOptions, SEGMENT_SIZE_BYTES } from "./log-writer.ts";
 
 export { LogDamagedError, LogError, LogForeignError, LogLimitError, LogWriteError } from "./log-errors.ts";
-export { Log, type LogOptions, type LogStats, writeInline } from "./log-writer.ts";
+export { Log, type LogOptions, type LogStats } from "./log-writer.ts";
 export { markFresh };
 
 /** An open log and what was found in it. */
