@@ -11,6 +11,7 @@ import type { DecidedEntry } from "./decision-history.ts";
 import {
   decidedByAll,
   helpLate,
+  isCertifying,
   isFast,
   logWrite,
   mayOfferFast,
@@ -153,7 +154,9 @@ function validAccept(
 function lateAccept(core: Core, from: number, message: Extract<Message, { type: "accept" }>): void {
   const accept = acceptOf(from, message);
   if (core.suspects.has(from) && !validAccept(core, message, accept)) return;
-  core.history.addAccept(message.cid, message.regency, message.digest, accept);
+  const isNew = core.history.addAccept(message.cid, message.regency, message.digest, accept);
+  // Everybody signs one for a certifying instance; again is what a member says that still waits for others'.
+  if (isNew && isCertifying(core, message.cid)) return;
   helpLate(core, from, message);
 }
 

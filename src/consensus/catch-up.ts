@@ -15,8 +15,11 @@ import { signAccept, signDecided } from "./votes.ts";
 /** Bytes of bodies in one DECISIONS message, unless a single instance is larger. */
 const DECISIONS_SIZE_BYTES = 1 << 20;
 const DECISIONS_COUNT = 256;
-/** Uncertified decisions after which the newest certificate is checked without anybody asking. */
-const CERTIFY_LAG = 32;
+/**
+ * Uncertified decisions after which the newest certificate is checked without anybody asking: those of two certifying
+ * instances, and a few more until the ACCEPTs of the second are here.
+ */
+const CERTIFY_LAG = 40;
 /** A member this far behind asks at once. */
 const FAR_BEHIND = 64;
 
@@ -318,6 +321,22 @@ function checkRun(
 }
 
 // ---- completing certificates
+
+/**
+ * Signs an ACCEPT for a certifying instance that was decided by the WRITEs of all, once the next one is decided: its
+ * certificate covers those before it, too. Not at once, for a member that has not decided it would take the ACCEPT for
+ * one of a member that has given up waiting; on ticks (`idle`) without a next one.
+ */
+export function signCertifying(core: Core, idle: boolean): void {
+  const { lastDecided, history } = core;
+  const cid = lastDecided - (lastDecided % core.options.certifyInstances);
+  if (cid <= history.certified || (cid === lastDecided && !idle)) return;
+  const entry = history.get(cid);
+  if (entry === undefined || entry.loggedIn !== entry.regency || entry.accepts[core.self] !== undefined)
+    return;
+  const message = signDecided(core, cid);
+  if (message !== undefined) core.broadcast(message);
+}
 
 /** Sees to it that certificates keep up with decisions, so that no leader change has much to report. */
 export function keepCertified(core: Core): void {

@@ -15,6 +15,7 @@ import {
   onDecisionsRequest,
   onValue,
   onValueRequest,
+  signCertifying,
 } from "./catch-up.ts";
 import { Core, type CoreConfig } from "./core.ts";
 import type { ConsensusEffect } from "./effects.ts";
@@ -66,6 +67,7 @@ export class Consensus {
     const { core } = this;
     tick(core);
     askForMissing(core);
+    signCertifying(core, true);
     keepCertified(core);
   }
 
@@ -74,6 +76,7 @@ export class Consensus {
     const { core } = this;
     presign(core);
     presignLogged(core);
+    signCertifying(core, false);
     keepCertified(core);
   }
 

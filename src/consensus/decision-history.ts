@@ -186,13 +186,17 @@ export class DecisionHistory {
     this.#base = cid;
   }
 
-  /** A late ACCEPT for a decided instance; kept when it is one of the deciding ballot. */
-  addAccept(cid: number, regency: number, digest: Uint8Array, accept: AcceptSignature): void {
+  /**
+   * A late ACCEPT for a decided instance; kept when it is one of the deciding ballot, and its member's first. Returns
+   * whether it was kept.
+   */
+  addAccept(cid: number, regency: number, digest: Uint8Array, accept: AcceptSignature): boolean {
     const entry = this.get(cid);
     // The history keeps no more of what a certificate covers than it had then.
-    if (entry === undefined || cid <= this.#certified || entry.regency !== regency) return;
-    if (!equalBytes(entry.digest, digest)) return;
-    entry.accepts[accept.member] ??= accept;
+    if (entry === undefined || cid <= this.#certified || entry.regency !== regency) return false;
+    if (!equalBytes(entry.digest, digest) || entry.accepts[accept.member] !== undefined) return false;
+    entry.accepts[accept.member] = accept;
+    return true;
   }
 
   /**
@@ -204,6 +208,9 @@ export class DecisionHistory {
     const entry = this.get(cid);
     if (entry === undefined) return undefined;
     if (entry.certificate !== undefined) return entry.certificate;
+    // Nothing is checked before it can be enough.
+    if (entry.accepts.filter((accept) => accept !== undefined).length < this.#membership.quorum)
+      return undefined;
     const valid: AcceptSignature[] = [];
     for (let member = 0; member < entry.accepts.length; member++) {
       const accept = entry.accepts[member];

@@ -13,7 +13,7 @@ import { executionFor, signDecided } from "./votes.ts";
 /** Whether to offer the next instance as a fast one: every member is linked, and none is left behind. */
 export function mayOfferFast(core: Core): boolean {
   const { cid } = core.instance;
-  if (isCertifying(core, cid)) return false;
+  if (!mayBeFast(core)) return false;
   if (core.sync?.bindings.has(cid) || !core.fastPolicy.allows(core.monotonicMs)) return false;
   for (let member = 0; member < core.membership.n; member++) {
     if (member === core.self) continue;
@@ -24,12 +24,16 @@ export function mayOfferFast(core: Core): boolean {
 
 /** Whether a WRITE in this ballot is to be logged. */
 export function isFast(core: Core, ballot: Ballot): boolean {
-  return ballot.proposal?.message.fast === true && !isCertifying(core, core.instance.cid);
+  return ballot.proposal?.message.fast === true && mayBeFast(core);
 }
 
-/** Whether this instance is never fast, whatever its leader says: its ACCEPTs certify those before it. */
-function isCertifying(core: Core, cid: number): boolean {
-  return cid % core.options.certifyInstances === 0;
+function mayBeFast(core: Core): boolean {
+  return core.options.certifyInstances > 1;
+}
+
+/** Whether all members sign ACCEPTs for this instance, also where it was decided without (catch-up.ts). */
+export function isCertifying(core: Core, cid: number): boolean {
+  return mayBeFast(core) && cid % core.options.certifyInstances === 0;
 }
 
 /**

@@ -34,9 +34,9 @@ export interface ConsensusOptions {
   /** Bodies that a member holds for one origin before it drops more. */
   readonly poolSizeBytesPerOrigin: number;
   /**
-   * Every instance with a number that this divides goes the ordinary way, is the certificate of those before it,
-   * and may have a checkpoint behind it; the others may be fast (fast-path.ts). The same for all members; 1 means
-   * that none is fast, and more than 32 would leave too many decisions without a certificate.
+   * Every instance with a number that this divides is the certificate of those before it, and may have a checkpoint
+   * behind it: all sign ACCEPTs for it, afterwards where it was a fast one (fast-path.ts). The same for all members; 1
+   * means that none is fast, and more than 32 would leave too many decisions without a certificate.
    */
   readonly certifyInstances: number;
   /** In a fast instance a quorum of WRITEs waits this long for those of all, before ACCEPTs are sent. */

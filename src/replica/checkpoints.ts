@@ -57,6 +57,8 @@ export class Checkpoints {
   /** The log and the history reach back to this checkpoint. */
   #keptFrom = 0;
   #sentAtMs = 0;
+  /** A quorum has signed this checkpoint, and the ACCEPTs for its decision are not there yet; 0 for none. */
+  #uncertified = 0;
 
   constructor(host: CheckpointHost) {
     this.#host = host;
@@ -184,6 +186,7 @@ export class Checkpoints {
       return;
     }
     const decision = core.history.certify(certificate.cid);
+    this.#uncertified = decision === undefined ? certificate.cid : 0;
     if (decision === undefined) return;
     this.#host.trace(certificate.cid, certificate.root, true);
     this.#stableBefore.push(core.checkpoint?.cid ?? 0);
@@ -255,6 +258,7 @@ export class Checkpoints {
   /** Sends the own newest signature again while it is not stable. */
   tick(): void {
     const { core } = this.#host;
+    if (this.#uncertified !== 0) this.#considerStable(this.#uncertified);
     if (core.monotonicMs - this.#sentAtMs < 10 * core.options.resendIntervalMs) return;
     this.#sentAtMs = core.monotonicMs;
     const newest = this.#signed[core.self]!.at(-1);
