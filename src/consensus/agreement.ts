@@ -20,10 +20,9 @@ import {
 } from "./fast-path.ts";
 import type { Ballot, Instance, KeptValue, OwnAccept, Proposal } from "./instance.ts";
 import type { AcceptSignature, DecisionCertificate, ExecutionReport, Message } from "./messages.ts";
-import { acceptStatement, writeStatement } from "./statements.ts";
 import { encodeValue, type Value } from "./value.ts";
 import { proposeDecided, voteForDecided } from "./vote-again.ts";
-import { signAccept } from "./votes.ts";
+import { appendVote, sendOnceDurable, signAccept, signWrite } from "./votes.ts";
 
 /** Instances ahead of the one in progress whose messages are kept. */
 const INSTANCES_AHEAD = 8;
@@ -72,15 +71,17 @@ function record(core: Core, from: number, message: InstanceMessage): void {
     case "propose":
       recordProposal(core, from, message, ballot);
       break;
-    case "write":
-      recordWrite(core, from, message, message.digest, ballot);
+    case "write": {
+      const digestKey = toByteString(message.digest);
+      recordWrite(core, from, message, message.digest, digestKey, ballot);
       if (message.logged !== undefined) {
-        ballot.logged.add(message.digest, { member: from, signature: message.signature });
+        ballot.logged.add(message.digest, { member: from, signature: message.signature }, digestKey);
       }
       break;
+    }
     case "accept": {
       const accept = acceptOf(from, message);
-      if (core.suspects.has(from) && !validAccept(core, message, accept)) return;
+      if (core.suspects.has(from) && !core.checker.accept(message, accept)) return;
       if (ballot.accepts.add(message.digest, accept) === "second") {
         core.misbehaviour(from, `two ACCEPTs in ballot (${message.cid}, ${regency})`);
       }
@@ -94,9 +95,10 @@ function recordWrite(
   from: number,
   { cid, regency, signature }: Extract<Message, { type: "propose" | "write" }>,
   digest: Uint8Array,
+  digestKey: string,
   ballot: Ballot,
 ): void {
-  if (ballot.writes.add(digest, { member: from, signature }) === "second") {
+  if (ballot.writes.add(digest, { member: from, signature }, digestKey) === "second") {
     core.misbehaviour(from, `two WRITEs in ballot (${cid}, ${regency})`);
   }
 }
@@ -127,7 +129,7 @@ function recordProposal(
     verdict: "unchecked",
   };
   core.instance.proposalSeenAtMs = core.monotonicMs;
-  if (kept !== undefined) recordWrite(core, from, message, kept.digest, ballot);
+  if (kept !== undefined) recordWrite(core, from, message, kept.digest, kept.digestKey, ballot);
 }
 
 function acceptOf(member: number, message: Extract<Message, { type: "accept" }>): AcceptSignature {
@@ -135,25 +137,9 @@ function acceptOf(member: number, message: Extract<Message, { type: "accept" }>)
   return { member, signature, executedCid, executionHash };
 }
 
-function validAccept(
-  core: Core,
-  message: { readonly regency: number; readonly cid: number; readonly digest: Uint8Array },
-  accept: AcceptSignature,
-): boolean {
-  const statement = acceptStatement(
-    core.membership.digest,
-    message.regency,
-    message.cid,
-    message.digest,
-    accept.executedCid,
-    accept.executionHash,
-  );
-  return core.checker.signedBy(accept.member, statement, accept.signature);
-}
-
 function lateAccept(core: Core, from: number, message: Extract<Message, { type: "accept" }>): void {
   const accept = acceptOf(from, message);
-  if (core.suspects.has(from) && !validAccept(core, message, accept)) return;
+  if (core.suspects.has(from) && !core.checker.accept(message, accept)) return;
   const isNew = core.history.addAccept(message.cid, message.regency, message.digest, accept);
   // Everybody signs one for a certifying instance; again is what a member says that still waits for others'.
   if (isNew && isCertifying(core, message.cid)) return;
@@ -207,7 +193,7 @@ function proposeIfLeader(core: Core): void {
   instance.proposedIn = regency;
   instance.writtenIn = regency;
   const { encoded, digest, digestKey, value } = kept;
-  const signature = core.signer.sign(writeStatement(core.membership.digest, regency, instance.cid, digest));
+  const signature = signWrite(core, instance.cid, regency, digest);
   const { authorityHash } = core;
   const message = {
     type: "propose",
@@ -269,8 +255,7 @@ function considerWrite(core: Core): void {
     logWrite(core, ballot, instance.values.get(proposal.digestKey)!);
     return;
   }
-  const statement = writeStatement(core.membership.digest, regency, instance.cid, proposal.digest);
-  const signature = core.signer.sign(statement);
+  const signature = signWrite(core, instance.cid, regency, proposal.digest);
   core.ownVotes.write = core.broadcast({
     type: "write",
     regency,
@@ -324,43 +309,20 @@ function considerAccept(core: Core): void {
   const winner = ballot?.writes.winner(core.quorum);
   if (ballot === undefined || winner === undefined) return;
   if (waitsForAll(core, ballot, winner.digestKey)) return;
-  const complete = completeValue(core, winner.digestKey);
-  if (complete === undefined) {
+  const kept = instance.values.get(winner.digestKey);
+  if (kept === undefined || core.bodiesOf(kept.value) === undefined) {
     noteMissing(core);
     return;
   }
-  const writes = ballot.writes.for(winner.digestKey);
-  const logged = instance.bodyLogged === winner.digestKey;
-  const unsynced = core.mutated("acceptNotSynced");
-  const body = {
-    value: complete.encoded,
-    bundles: complete.bundles.map((bundle) => bundle.encoded),
-  };
-  const sequence = core.append(
-    {
-      type: "accept",
-      cid: instance.cid,
-      regency,
-      digest: winner.digest,
-      writes,
-      body: logged ? undefined : body,
-    },
-    !unsynced,
-  );
-  core.noteRecord(instance.cid, sequence);
-  instance.bodyLogged = winner.digestKey;
+  const { cid } = instance;
   const { digest, digestKey } = winner;
+  const writes = ballot.writes.for(digestKey);
+  const unsynced = core.mutated("acceptNotSynced");
+  const sequence = appendVote(core, { type: "accept", regency, writes }, kept, !unsynced);
   const accepted: OwnAccept = { regency, digest, digestKey, writes, sequence, durable: false };
   instance.accepted = accepted;
-  const { cid } = instance;
   // ACCEPT leaves only when it is on disk with its bodies and with the signed WRITEs behind it.
-  const send = () => {
-    accepted.durable = true;
-    instance.hasPromised = true;
-    sendAccept(core, cid, accepted);
-  };
-  if (unsynced) send();
-  else core.whenDurable(sequence, send);
+  sendOnceDurable(core, accepted, unsynced, () => sendAccept(core, cid, accepted));
 }
 
 /** Signs the ACCEPT that waits for the disk, so that signing and syncing overlap. */

@@ -15,6 +15,9 @@ import type {
 } from "./messages.ts";
 import { acceptStatement, checkpointStatement, stopStatement, writeStatement } from "./statements.ts";
 
+/** What an ACCEPT is for. */
+type AcceptedBallot = Pick<DecisionCertificate, "regency" | "cid" | "digest">;
+
 /** Checks signatures for one membership. */
 export class CertificateChecker {
   readonly #membership: Membership;
@@ -51,31 +54,31 @@ export class CertificateChecker {
     return true;
   }
 
+  /** Whether its member signed this ACCEPT in the ballot. */
+  accept(ballot: AcceptedBallot, accept: AcceptSignature): boolean {
+    return this.signedBy(accept.member, this.#acceptStatement(ballot, accept), accept.signature);
+  }
+
+  #acceptStatement({ regency, cid, digest }: AcceptedBallot, accept: AcceptSignature): Uint8Array {
+    const { executedCid, executionHash } = accept;
+    return acceptStatement(this.#membership.digest, regency, cid, digest, executedCid, executionHash);
+  }
+
   decision(certificate: DecisionCertificate): boolean {
-    const { regency, cid, digest, accepts } = certificate;
+    const { regency, cid, accepts } = certificate;
     if (regency < 1 || cid < 1) return false;
-    return this.#quorumOf(accepts, (item) =>
-      acceptStatement(this.#membership.digest, regency, cid, digest, item.executedCid, item.executionHash),
-    );
+    return this.#quorumOf(accepts, (accept) => this.#acceptStatement(certificate, accept));
   }
 
   /** Those of its ACCEPTs that are valid, a quorum at most: a certificate as it was received may hold others. */
-  validAccepts({ regency, cid, digest, accepts }: DecisionCertificate): AcceptSignature[] {
+  validAccepts(certificate: DecisionCertificate): AcceptSignature[] {
+    const { quorum } = this.#membership;
     const valid: AcceptSignature[] = [];
-    if (accepts.length < this.#membership.quorum) return valid;
-    for (const accept of accepts) {
-      const { member, signature, executedCid, executionHash } = accept;
-      if (valid.some((other) => other.member === member) || valid.length === this.#membership.quorum)
-        continue;
-      const statement = acceptStatement(
-        this.#membership.digest,
-        regency,
-        cid,
-        digest,
-        executedCid,
-        executionHash,
-      );
-      if (this.signedBy(member, statement, signature)) valid.push(accept);
+    if (certificate.accepts.length < quorum) return valid;
+    for (const accept of certificate.accepts) {
+      if (valid.length === quorum) break;
+      if (valid.some((other) => other.member === accept.member)) continue;
+      if (this.accept(certificate, accept)) valid.push(accept);
     }
     return valid;
   }

@@ -441,8 +441,12 @@ export class Core {
     // An instance at or below the SYNC's decision is decided: it is learned, not voted on.
     if (this.sync?.highest !== undefined && this.instance.cid <= this.sync.highest.cid) return false;
     // So is one below a bound one: a correct member has voted there, which decided all before.
-    if (this.sync !== undefined && this.instance.cid < this.sync.lastBound) {
-      if (!this.sync.bindings.has(this.instance.cid)) return false;
+    if (
+      this.sync !== undefined &&
+      this.instance.cid < this.sync.lastBound &&
+      !this.sync.bindings.has(this.instance.cid)
+    ) {
+      return false;
     }
     return !this.onProbation;
   }

@@ -16,7 +16,6 @@ import {
   readAcceptSignature,
   writeAcceptSignature,
 } from "./messages.ts";
-import { acceptStatement } from "./statements.ts";
 import type { Value } from "./value.ts";
 
 /** Newest decisions whose bundles stay at hand, for members that lack a body. */
@@ -215,15 +214,7 @@ export class DecisionHistory {
     for (let member = 0; member < entry.accepts.length; member++) {
       const accept = entry.accepts[member];
       if (accept === undefined) continue;
-      const statement = acceptStatement(
-        this.#membership.digest,
-        entry.regency,
-        cid,
-        entry.digest,
-        accept.executedCid,
-        accept.executionHash,
-      );
-      if (this.#checker.signedBy(member, statement, accept.signature)) {
+      if (this.#checker.accept(entry, accept)) {
         valid.push(accept);
         if (valid.length === this.#membership.quorum) break;
       } else {

@@ -7,8 +7,7 @@
 import { equalBytes } from "../base/bytes.ts";
 import type { Core } from "./core.ts";
 import type { Ballot, KeptValue, OwnLogged } from "./instance.ts";
-import { writeStatement } from "./statements.ts";
-import { executionFor, signDecided } from "./votes.ts";
+import { appendVote, executionFor, sendOnceDurable, signDecided, signWrite } from "./votes.ts";
 
 /** Whether to offer the next instance as a fast one: every member is linked, and none is left behind. */
 export function mayOfferFast(core: Core): boolean {
@@ -43,30 +42,14 @@ export function isCertifying(core: Core, cid: number): boolean {
  * @param signature where the WRITE is signed already, as the leader's is in its PROPOSE
  */
 export function logWrite(core: Core, ballot: Ballot, kept: KeptValue, signature?: Uint8Array): void {
-  const { instance } = core;
-  const { cid } = instance;
+  const { cid } = core.instance;
   const { regency } = ballot;
   const { digest, digestKey } = kept;
-  const body =
-    instance.bodyLogged === digestKey
-      ? undefined
-      : {
-          value: kept.encoded,
-          bundles: core.bodiesOf(kept.value)!.map((bundle) => bundle.encoded),
-        };
   const unsynced = core.mutated("loggedNotSynced");
-  const sequence = core.append({ type: "write", cid, regency, digest, body }, !unsynced);
-  core.noteRecord(cid, sequence);
-  instance.bodyLogged = digestKey;
+  const sequence = appendVote(core, { type: "write", regency }, kept, !unsynced);
   const logged: OwnLogged = { regency, digest, digestKey, sequence, durable: false, signature };
-  instance.logged = logged;
-  const send = () => {
-    logged.durable = true;
-    instance.hasPromised = true;
-    sendLogged(core, cid, logged);
-  };
-  if (unsynced) send();
-  else core.whenDurable(sequence, send);
+  core.instance.logged = logged;
+  sendOnceDurable(core, logged, unsynced, () => sendLogged(core, cid, logged));
 }
 
 function sendLogged(core: Core, cid: number, own: OwnLogged): void {
@@ -80,12 +63,12 @@ function sendLogged(core: Core, cid: number, own: OwnLogged): void {
   if (cid !== core.instance.cid) return;
   if (regency === core.regency) core.ownVotes.write = bytes;
   const ballot = core.instance.ballot(regency);
-  ballot.writes.add(digest, { member: core.self, signature });
-  ballot.logged.add(digest, { member: core.self, signature });
+  ballot.writes.add(digest, { member: core.self, signature }, own.digestKey);
+  ballot.logged.add(digest, { member: core.self, signature }, own.digestKey);
 }
 
 function signatureOf(core: Core, cid: number, own: OwnLogged): Uint8Array {
-  own.signature ??= core.signer.sign(writeStatement(core.membership.digest, own.regency, cid, own.digest));
+  own.signature ??= signWrite(core, cid, own.regency, own.digest);
   return own.signature;
 }
 

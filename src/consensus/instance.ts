@@ -47,8 +47,7 @@ export class VoteSet<T extends MemberSignature> {
   }
 
   /** "second" is a vote for another value than the member's first: a provable fault (W10). */
-  add(digest: Uint8Array, vote: T): "counted" | "repeated" | "second" {
-    const digestKey = toByteString(digest);
+  add(digest: Uint8Array, vote: T, digestKey = toByteString(digest)): "counted" | "repeated" | "second" {
     const before = this.votes[vote.member];
     if (before !== undefined) return before.digestKey === digestKey ? "repeated" : "second";
     const counted = { digest, digestKey, vote };

@@ -189,33 +189,32 @@ function composeStopData(core: Core): StopDataBody {
   for (const other of [core.checkpointDecision, core.knownDecision]) {
     if (other !== undefined && other.cid > (decided?.cid ?? 0)) decided = other;
   }
+  const certified = decided?.cid ?? 0;
   const claims: AcceptClaim[] = [];
   const logged: LoggedWrite[] = [];
   // A decision without full certificate is reported as what it can be proved to be: an ACCEPT claim, a logged
   // WRITE, or both.
-  for (let cid = (decided?.cid ?? 0) + 1; cid <= core.lastDecided; cid++) {
+  for (let cid = certified + 1; cid <= core.lastDecided; cid++) {
     const entry = core.history.get(cid);
     if (entry === undefined) continue;
     if (entry.claim !== undefined) pushClaim(core, claims, cid, entry.digest, entry.claim);
     if (entry.loggedIn > 0) logged.push({ cid, regency: entry.loggedIn, digest: entry.digest });
   }
-  const { accepted, cid } = core.instance;
-  const own = core.instance.logged;
-  if (own !== undefined && cid > (decided?.cid ?? 0)) {
-    logged.push({ cid, regency: own.regency, digest: own.digest });
-  }
   // What the certificate covers needs no claim, and this member may have lost the state that it stands for.
-  if (accepted !== undefined && cid > (decided?.cid ?? 0)) {
-    pushClaim(core, claims, cid, accepted.digest, accepted);
+  const { accepted, logged: own, cid } = core.instance;
+  if (cid > certified) {
+    if (own !== undefined) logged.push({ cid, regency: own.regency, digest: own.digest });
+    if (accepted !== undefined) pushClaim(core, claims, cid, accepted.digest, accepted);
+  }
+  for (const loose of [core.looseClaims, core.looseLogged]) {
+    for (const looseCid of loose.keys()) if (looseCid <= certified) loose.delete(looseCid);
   }
   for (const [looseCid, claim] of core.looseClaims) {
-    if (looseCid <= (decided?.cid ?? 0)) core.looseClaims.delete(looseCid);
-    else if (!claims.some((other) => other.cid === looseCid))
+    if (!claims.some((other) => other.cid === looseCid))
       pushClaim(core, claims, looseCid, claim.digest, claim);
   }
   for (const [looseCid, write] of core.looseLogged) {
-    if (looseCid <= (decided?.cid ?? 0)) core.looseLogged.delete(looseCid);
-    else if (!logged.some((other) => other.cid === looseCid)) logged.push(write);
+    if (!logged.some((other) => other.cid === looseCid)) logged.push(write);
   }
   claims.sort((a, b) => a.cid - b.cid);
   logged.sort((a, b) => a.cid - b.cid);

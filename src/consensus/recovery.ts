@@ -142,8 +142,9 @@ function readLog(core: Core, log: Recovered): LogContent {
     state: undefined,
     empty: true,
   };
-  const keepBody = (cid: number, digest: Uint8Array, body: InstanceBody | undefined) => {
+  const keep = (cid: number, digest: Uint8Array, body: InstanceBody | undefined, sequence: number) => {
     if (body !== undefined) content.bodies.set(`${cid}:${toByteString(digest)}`, body);
+    core.noteRecord(cid, sequence);
   };
   const enter = (authority: { readonly regency: number } & Parameters<typeof setRegency>[1]) => {
     if (authority.regency > core.regency) setRegency(core, authority);
@@ -154,19 +155,18 @@ function readLog(core: Core, log: Recovered): LogContent {
     switch (entry.type) {
       case "write":
         append(content.writes, entry);
-        keepBody(entry.cid, entry.digest, entry.body);
-        core.noteRecord(entry.cid, sequence);
+        keep(entry.cid, entry.digest, entry.body, sequence);
         break;
       case "accept":
         append(content.accepts, entry);
-        keepBody(entry.cid, entry.digest, entry.body);
-        core.noteRecord(entry.cid, sequence);
+        keep(entry.cid, entry.digest, entry.body, sequence);
         break;
-      case "decision":
-        content.decisions.set(entry.certificate.cid, entry);
-        keepBody(entry.certificate.cid, entry.certificate.digest, entry.body);
-        core.noteRecord(entry.certificate.cid, sequence);
+      case "decision": {
+        const { cid, digest } = entry.certificate;
+        content.decisions.set(cid, entry);
+        keep(cid, digest, entry.body, sequence);
         break;
+      }
       case "regency":
         enter(entry.authority);
         break;
@@ -267,27 +267,39 @@ function replayDecisions(core: Core, content: LogContent): void {
 function restoreClaims(core: Core, content: LogContent): void {
   const { instance } = core;
   const certified = Math.max(core.history.newestCertificate()?.cid ?? 0, core.knownDecision?.cid ?? 0);
-  for (const { cid, regency, digest } of newestOpen(core, content.writes, certified)) {
-    if (core.mutated("loggedForgotten")) break;
-    if (cid !== instance.cid) {
-      core.looseLogged.set(cid, { cid, regency, digest });
-      continue;
+  const restore = <T extends WriteEntry | AcceptEntry>(
+    votes: ReadonlyMap<number, readonly T[]>,
+    loose: (vote: T) => void,
+    own: (vote: T, digestKey: string) => void,
+  ) => {
+    for (const vote of newestOpen(core, votes, certified)) {
+      if (vote.cid !== instance.cid) {
+        loose(vote);
+        continue;
+      }
+      const digestKey = toByteString(vote.digest);
+      instance.hasPromised = true;
+      own(vote, digestKey);
+      restoreBody(core, content, digestKey);
     }
-    const digestKey = toByteString(digest);
-    instance.hasPromised = true;
-    instance.logged = { regency, digest, digestKey, sequence: 0, durable: true, signature: undefined };
-    restoreBody(core, content, digestKey);
+  };
+  const onDisk = { sequence: 0, durable: true };
+  if (!core.mutated("loggedForgotten")) {
+    restore(
+      content.writes,
+      ({ cid, regency, digest }) => core.looseLogged.set(cid, { cid, regency, digest }),
+      ({ regency, digest }, digestKey) => {
+        instance.logged = { regency, digest, digestKey, ...onDisk, signature: undefined };
+      },
+    );
   }
-  for (const { cid, regency, digest, writes } of newestOpen(core, content.accepts, certified)) {
-    if (cid !== instance.cid) {
-      core.looseClaims.set(cid, { cid, regency, digest, writes });
-      continue;
-    }
-    const digestKey = toByteString(digest);
-    instance.hasPromised = true;
-    instance.accepted = { regency, digest, digestKey, writes, sequence: 0, durable: true };
-    restoreBody(core, content, digestKey);
-  }
+  restore(
+    content.accepts,
+    ({ cid, regency, digest, writes }) => core.looseClaims.set(cid, { cid, regency, digest, writes }),
+    ({ regency, digest, writes }, digestKey) => {
+      instance.accepted = { regency, digest, digestKey, writes, ...onDisk };
+    },
+  );
 }
 
 /** The newest vote of each instance that is neither certified nor decided as voted. */

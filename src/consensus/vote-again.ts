@@ -2,9 +2,8 @@
 import { equalBytes } from "../base/bytes.ts";
 import type { Core } from "./core.ts";
 import type { Message } from "./messages.ts";
-import { writeStatement } from "./statements.ts";
 import { valueDigest } from "./value.ts";
-import { signAccept } from "./votes.ts";
+import { signAccept, signWrite } from "./votes.ts";
 
 /**
  * A leader proposes once more what this member has decided in an earlier ballot and cannot prove: its executed
@@ -23,8 +22,7 @@ export function voteForDecided(
   if (digest === undefined || from !== core.leader || regency !== core.regency) return;
   if (!mayVoteAgain(core, cid) || !equalBytes(valueDigest(core.hasher, message.value), digest)) return;
   if (!core.mayAnswer("vote", from)) return;
-  const statement = writeStatement(core.membership.digest, regency, cid, digest);
-  const signature = core.signer.sign(statement);
+  const signature = signWrite(core, cid, regency, digest);
   core.broadcast({ type: "write", regency, cid, digest, signature, logged: undefined });
   core.broadcast(signAccept(core, cid, regency, digest).message);
 }
@@ -49,7 +47,7 @@ export function proposeDecided(core: Core): void {
   const entry = core.history.get(cid);
   if (!core.isLeader || entry === undefined || !mayVoteAgain(core, cid)) return;
   const { digest, encodedValue: value } = entry;
-  const signature = core.signer.sign(writeStatement(core.membership.digest, regency, cid, digest));
+  const signature = signWrite(core, cid, regency, digest);
   core.ownVotes.again = [
     core.broadcast({ type: "propose", regency, cid, value, authorityHash, fast: false, signature }),
     core.broadcast(signAccept(core, cid, regency, digest).message),

@@ -1,8 +1,9 @@
 /** The votes that a member signs, with what they say of its execution. Whether one may be given is for its caller. */
 import type { Core } from "./core.ts";
-import type { SignedAccept } from "./instance.ts";
+import type { KeptValue, SignedAccept } from "./instance.ts";
+import type { LogEntry } from "./log-records.ts";
 import type { ExecutionReport, Message } from "./messages.ts";
-import { acceptStatement } from "./statements.ts";
+import { acceptStatement, writeStatement } from "./statements.ts";
 
 /** A vote reports the execution this many instances back, so that all members report the same one. */
 const EXECUTION_REPORT_DISTANCE = 2;
@@ -14,6 +15,54 @@ export function executionFor(core: Core, cid: number): ExecutionReport {
   const executionHash = reported > 0 ? core.application.executionHash(reported) : undefined;
   if (executionHash === undefined) return { executedCid: 0, executionHash: NO_HASH };
   return { executedCid: reported, executionHash };
+}
+
+/** This member's signature of a WRITE; the caller has made sure that it may be given. */
+export function signWrite(core: Core, cid: number, regency: number, digest: Uint8Array): Uint8Array {
+  return core.signer.sign(writeStatement(core.membership.digest, regency, cid, digest));
+}
+
+/** What the record of an own vote says beside the value. */
+type OwnVote =
+  | Omit<Extract<LogEntry, { type: "write" }>, "cid" | "digest" | "body">
+  | Omit<Extract<LogEntry, { type: "accept" }>, "cid" | "digest" | "body">;
+
+/**
+ * Appends the record of an own vote for a complete value, with that and its bodies unless the log holds them. Returns
+ * the record's sequence.
+ */
+export function appendVote(
+  core: Core,
+  vote: OwnVote,
+  { encoded, value, digest, digestKey }: KeptValue,
+  sync: boolean,
+): number {
+  const { cid, bodyLogged } = core.instance;
+  const body =
+    bodyLogged === digestKey
+      ? undefined
+      : { value: encoded, bundles: core.bodiesOf(value)!.map((bundle) => bundle.encoded) };
+  const sequence = core.append({ ...vote, cid, digest, body }, sync);
+  core.noteRecord(cid, sequence);
+  core.instance.bodyLogged = digestKey;
+  return sequence;
+}
+
+/** Sends an own vote once its record is on disk, or at once where a planted bug does not sync it. */
+export function sendOnceDurable(
+  core: Core,
+  own: { readonly sequence: number; durable: boolean },
+  unsynced: boolean,
+  send: () => void,
+): void {
+  const { instance } = core;
+  const promise = () => {
+    own.durable = true;
+    instance.hasPromised = true;
+    send();
+  };
+  if (unsynced) promise();
+  else core.whenDurable(own.sequence, promise);
 }
 
 /** A signed ACCEPT of this member. The caller has made sure that it may be given. */

@@ -8,9 +8,10 @@ import {
   sign,
   verify,
 } from "node:crypto";
+import type { Sodium } from "sodium-native";
 import { fromByteString, toByteString } from "../base/bytes.ts";
 import { type Hasher, SIGNATURE_SIZE_BYTES, type Signer, type Verifier } from "../base/crypto.ts";
-import { type Sodium, sodium } from "./sodium.ts";
+import { sodium } from "./sodium.ts";
 
 /** Up to this size several parts are put together and hashed in one call, which beats a hash object. */
 const JOIN_LIMIT_BYTES = 2048;

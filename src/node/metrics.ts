@@ -1,6 +1,6 @@
 /**
- * Figures of agreement, log and process for Prometheus; the door adds its own to the same registry. Names are etcd's where the meaning is the same, so that its boards
- * and alerts go on working; what only KmMR has starts with kmmr_.
+ * Figures of agreement, log and process for Prometheus; the door adds its own to the same registry. Names are etcd's
+ * where the meaning is the same, so that its boards and alerts go on working; what only KmMR has starts with kmmr_.
  */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { DurationHistogram } from "../gateway/duration-histogram.ts";

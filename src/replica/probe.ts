@@ -10,11 +10,13 @@ const ASK_AGAIN_MS = 200;
 
 export class Probe {
   readonly #core: Core;
+  readonly #nonce: number;
   readonly #answers = new Map<number, { readonly accepted: number; readonly regency: number }>();
   #askedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(core: Core) {
     this.#core = core;
+    this.#nonce = nonceBase(core.incarnation);
   }
 
   tick(): void {
@@ -23,8 +25,9 @@ export class Probe {
     if (core.monotonicMs - this.#askedAtMs < ASK_AGAIN_MS) return;
     this.#askedAtMs = core.monotonicMs;
     for (let member = 0; member < core.membership.n; member++) {
-      if (member !== core.self && !this.#answers.has(member))
-        core.send(member, { type: "fence", nonce: nonceBase(core.incarnation) });
+      if (member !== core.self && !this.#answers.has(member)) {
+        core.send(member, { type: "fence", nonce: this.#nonce });
+      }
     }
   }
 
@@ -35,12 +38,8 @@ export class Probe {
    */
   onReply(from: number, message: Extract<Message, { type: "fenceReply" }>): void {
     const core = this.#core;
-    if (
-      message.nonce !== nonceBase(core.incarnation) ||
-      core.probation === undefined ||
-      core.probation.limit !== undefined
-    )
-      return;
+    if (message.nonce !== this.#nonce) return;
+    if (core.probation === undefined || core.probation.limit !== undefined) return;
     this.#answers.set(from, message);
     const { n, f } = core.membership;
     if (this.#answers.size < n - f) return;

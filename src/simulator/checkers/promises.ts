@@ -10,6 +10,7 @@ import { equalBytes } from "../../base/bytes.ts";
 import {
   decodeMessage,
   decodeStopDataBody,
+  type LoggedWrite,
   type Message,
   type StopDataBody,
 } from "../../consensus/messages.ts";
@@ -196,12 +197,7 @@ export class PromiseChecker {
       if (cid <= (body.decided?.cid ?? 0)) promises.accepts.delete(cid);
       if (cid <= (body.decided?.cid ?? 0) || regency >= body.regency) continue;
       if (promises.decided.has(cid) || this.#hasDecided(promises, cid, digest)) continue;
-      const told = body.claims.some(
-        (claim) =>
-          claim.cid === cid &&
-          (claim.regency > regency || (claim.regency === regency && equalBytes(claim.digest, digest))),
-      );
-      if (told) continue;
+      if (names(body.claims, { cid, regency, digest })) continue;
       this.#violation(
         member,
         `hides its ACCEPT in ballot (${cid}, ${regency}) in its STOPDATA for regency ${body.regency}`,
@@ -217,12 +213,7 @@ export class PromiseChecker {
       const decided = promises.decided.get(cid);
       // Another value was decided since: this one cannot have been.
       if (decided !== undefined && !equalBytes(decided, digest)) continue;
-      const told = body.logged.some(
-        (write) =>
-          write.cid === cid &&
-          (write.regency > regency || (write.regency === regency && equalBytes(write.digest, digest))),
-      );
-      if (told) continue;
+      if (names(body.logged, { cid, regency, digest })) continue;
       this.#violation(
         member,
         `hides its logged WRITE in ballot (${cid}, ${regency}) in its STOPDATA for regency ${body.regency}`,
@@ -233,4 +224,13 @@ export class PromiseChecker {
   #violation(member: MemberIndex, message: string): void {
     this.#report({ checker: "promises", message: `the correct member ${member} ${message}` });
   }
+}
+
+/** Whether a report names this vote of its instance, or a later one. */
+function names(reported: readonly LoggedWrite[], { cid, regency, digest }: LoggedWrite): boolean {
+  return reported.some(
+    (vote) =>
+      vote.cid === cid &&
+      (vote.regency > regency || (vote.regency === regency && equalBytes(vote.digest, digest))),
+  );
 }
