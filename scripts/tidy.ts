@@ -178,7 +178,9 @@ export function deadFileComplaints(files: readonly SourceFile[]): Complaint[] {
   for (const file of files) for (const { target } of importsOf(file)) if (target !== null) alive.add(target);
   const runnable = files.filter((file) => /^(package\.json|bin\/|scripts\/)/.test(file.path));
   return files
-    .filter((file) => /^src\/.*(?<!\.d)\.ts$/.test(file.path) && !TEST.test(file.path) && !alive.has(file.path))
+    .filter(
+      (file) => /^src\/.*(?<!\.d)\.ts$/.test(file.path) && !TEST.test(file.path) && !alive.has(file.path),
+    )
     .filter((file) => !runnable.some((other) => other.text.includes(file.path)))
     .map((file) => `${file.path}:1: nothing imports this file: use it or remove it`);
 }
