@@ -73,11 +73,14 @@ export class Consensus {
 
   /** What may be done while the disk and the others work. */
   workAhead(): void {
-    const { core } = this;
-    presign(core);
-    presignLogged(core);
-    signCertifying(core, false);
-    keepCertified(core);
+    presign(this.core);
+    presignLogged(this.core);
+  }
+
+  /** What nobody waits for: certificates of what is decided. */
+  workBehind(): void {
+    signCertifying(this.core, false);
+    keepCertified(this.core);
   }
 
   /** Whether something waits for the next `workAhead`. */

@@ -86,10 +86,11 @@ function sodiumSigner(library: Sodium, key: KeyObject): (statement: Uint8Array) 
     encoded.subarray(-SEED_SIZE_BYTES),
   );
   encoded.fill(0);
+  // An array of V8's own heap that a native function is given gets memory outside of it, once and for all.
+  const signature = new Uint8Array(Buffer.allocUnsafeSlow(SIGNATURE_SIZE_BYTES).buffer);
   return (statement) => {
-    const signature = new Uint8Array(SIGNATURE_SIZE_BYTES);
     library.crypto_sign_detached(signature, statement, secretKey);
-    return signature;
+    return signature.slice();
   };
 }
 

@@ -245,6 +245,7 @@ export class Replica {
     // Decisions made here lead to proposals first: the others work on them while this member executes.
     this.#consensus.settle();
     this.#executeDecided();
+    this.#consensus.workBehind();
     if (this.#checkpoints.work() || this.#decided.length > 0)
       this.#out.push({ type: "moreWork", when: "later" });
   }

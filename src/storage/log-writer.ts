@@ -29,9 +29,9 @@ export interface LogOptions extends WriteThreadOptions {
   readonly segmentSizeBytes?: number;
   /** All that may wait in memory for the disk, 128 MiB by default; `append` throws beyond. */
   readonly maxBufferedBytes?: number;
-  /** Records that nobody syncs are made durable after this time, 50 ms by default. */
+  /** Records that nobody syncs are made durable after about this time, 50 ms by default. */
   readonly writeDelayMs?: number;
-  /** After this idle time a marker proves the last write to be durable, 10 ms by default. */
+  /** After at least this idle time a marker proves the last write to be durable, 10 ms by default. */
   readonly markerDelayMs?: number;
 }
 
@@ -93,8 +93,14 @@ export class Log {
   #durableKeptFrom: number;
   /** Whether records became durable that no later batch proves yet, or a truncation waits for one. */
   #markerDue = false;
+  /** Timers are set again when they fire too early, and not at every write: there are hundreds of those a second. */
   readonly #markerTimer: NodeJS.Timeout;
+  #markerIsSet = true;
+  readonly #markerDelayMs: number;
+  #writtenAtMs = 0;
   #delayTimer: NodeJS.Timeout | undefined;
+  /** Since when the oldest record waits. */
+  #pendingSinceMs = 0;
 
   #failure: LogError | undefined;
   #closing: (() => void) | undefined;
@@ -119,7 +125,8 @@ export class Log {
     this.#durableSequence = start.nextSequence - 1;
     this.#keptFrom = start.keptFrom;
     this.#durableKeptFrom = start.keptFrom;
-    this.#markerTimer = setTimeout(() => this.#writeMarker(), options.markerDelayMs ?? 10).unref();
+    this.#markerDelayMs = options.markerDelayMs ?? 10;
+    this.#markerTimer = setTimeout(() => this.#markerFired(), this.#markerDelayMs).unref();
   }
 
   /** Bytes of records that are not durable yet: a caller that can wait should, when this grows large. */
@@ -150,10 +157,8 @@ export class Log {
     }
     this.#pending.push(record);
     this.#bufferedBytes += size;
-    this.#delayTimer ??= setTimeout(() => {
-      this.#delayTimer = undefined;
-      this.#flush();
-    }, this.#writeDelayMs);
+    if (this.#pending.length === 1) this.#pendingSinceMs = performance.now();
+    this.#delayTimer ??= setTimeout(() => this.#delayFired(), this.#writeDelayMs);
     return this.#nextSequence++;
   }
 
@@ -174,7 +179,7 @@ export class Log {
     this.#keptFrom = sequence;
     // Files go once a durable batch says that they may be missing.
     this.#markerDue = true;
-    this.#markerTimer.refresh();
+    this.#setMarkerTimer();
   }
 
   /** Writes what waits, and a last marker, then closes. */
@@ -228,6 +233,26 @@ export class Log {
     });
   }
 
+  #delayFired(): void {
+    this.#delayTimer = undefined;
+    if (this.#pending.length === 0) return;
+    const leftMs = this.#writeDelayMs - (performance.now() - this.#pendingSinceMs);
+    if (leftMs < 1) this.#flush();
+    else this.#delayTimer = setTimeout(() => this.#delayFired(), leftMs);
+  }
+
+  #setMarkerTimer(): void {
+    if (this.#markerIsSet) return;
+    this.#markerIsSet = true;
+    this.#markerTimer.refresh();
+  }
+
+  #markerFired(): void {
+    this.#markerIsSet = false;
+    if (performance.now() - this.#writtenAtMs < this.#markerDelayMs - 1) this.#setMarkerTimer();
+    else this.#writeMarker();
+  }
+
   #writeMarker(): void {
     if (!this.#markerDue || this.#writing || this.#failure || this.#closed) return;
     if (this.#pending.length === 0) this.#markers++;
@@ -263,7 +288,8 @@ export class Log {
     const startedMs = performance.now();
     this.#writeFrom(this.#thread.writer(calling), 0, sizeBytes, () => {
       this.#writing = false;
-      this.#thread.note(performance.now() - startedMs);
+      this.#writtenAtMs = performance.now();
+      this.#thread.note(this.#writtenAtMs - startedMs);
       this.#chain = chain;
       this.#files.advance(sizeBytes, firstSequence);
       this.#durableSequence += count;
@@ -282,8 +308,6 @@ export class Log {
       return all.slice(0, count);
     }
     this.#pending = [];
-    clearTimeout(this.#delayTimer);
-    this.#delayTimer = undefined;
     return all;
   }
 
@@ -323,7 +347,7 @@ export class Log {
   #afterWrite(hadRecords: boolean): void {
     if (hadRecords && !this.#removeMarks()) return;
     this.#markerDue = hadRecords || this.#keptFrom > this.#durableKeptFrom;
-    if (this.#markerDue) this.#markerTimer.refresh();
+    if (this.#markerDue) this.#setMarkerTimer();
     this.#files.removeBelow(this.#durableKeptFrom);
     // The next write starts before callers are told: the disk is the slower of the two.
     const waiting = this.#waiters.length;
