@@ -108,7 +108,8 @@ export class HostLoop {
   input(input: ReplicaInput): void {
     if (!this.#running) return;
     if (this.#stepping) {
-      this.#waiting.push(input);
+      // The bytes of a message are only lent.
+      this.#waiting.push(input.type === "message" ? { ...input, bytes: input.bytes.slice() } : input);
       return;
     }
     this.#step(input);

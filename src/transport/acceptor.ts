@@ -143,6 +143,7 @@ export class Acceptor {
         else if (reason !== "closed") this.#failedHandshakes++;
       },
     });
+    socket.on("data", (chunk: Buffer) => connection.receive(chunk));
   }
 }
 

@@ -36,7 +36,7 @@ export interface ConnectionHandler {
   hello(bytes: Uint8Array): LaneLimits | undefined;
   /** After a hello that was not refused: messages can be sent. */
   ready(): void;
-  /** Each further frame; the bytes may be a view of a larger chunk. */
+  /** Each further frame; the bytes are a view of what was read, and only good until this returns. */
   message(bytes: Uint8Array): void;
   /** Once. */
   closed(reason: CloseReason): void;
@@ -82,7 +82,6 @@ export class Connection {
     this.#handler = handler;
     this.#reader = new FrameReader(HELLO_SIZE_BYTES, (message) => this.#take(message));
     socket.setNoDelay(true);
-    socket.on("data", (chunk: Buffer) => this.#read(chunk));
     socket.on("drain", () => {
       this.#full = false;
       this.#flushNow();
@@ -155,7 +154,8 @@ export class Connection {
     this.#handler.closed(reason);
   }
 
-  #read(chunk: Buffer): void {
+  /** Takes what was read from the socket. */
+  receive(chunk: Uint8Array): void {
     if (this.#closed) return;
     this.#received = true;
     if (!this.#reader.read(chunk)) {

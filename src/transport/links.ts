@@ -68,7 +68,7 @@ export interface LinksOptions {
   readonly peers: readonly LinkPeer[];
   readonly tls: LinkCredentials;
   readonly logger: LinkLogger;
-  /** A message; the bytes may be a view of a larger chunk and are never changed. */
+  /** A message; the bytes are a view of what was read, and only good until this returns. */
   readonly onMessage: (from: MemberIndex, bytes: Uint8Array) => void;
   /** Both lanes are connected. */
   readonly onUp: (peer: MemberIndex) => void;
