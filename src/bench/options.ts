@@ -44,7 +44,8 @@ Rounds alternate between the clusters. Writes bench-results/<time>.json and .htm
 
   --masters N         members of each cluster, 4 to 10 (4)
   --duration S        seconds that each workload is measured in each round (5)
-  --warmup S          seconds before that (1)
+  --warmup S          seconds of the same load before that (4): KmMR's code is compiled while it runs, and a
+                      store that runs for weeks is to be measured
   --rounds N          rounds (3)
   --workloads LIST    KIND-N, N requests in flight, or KIND@R, R requests a second, separated by commas;
                       KIND: put, get, serializable-get, mix, watch
@@ -74,7 +75,7 @@ Exit codes: 0 measured and every goal reached; 1 failed, or stored data is not w
 const optionTypes = {
   masters: { type: "string", default: "4" },
   duration: { type: "string", default: "5" },
-  warmup: { type: "string", default: "1" },
+  warmup: { type: "string", default: "4" },
   rounds: { type: "string", default: "3" },
   workloads: { type: "string", default: defaultWorkloads.join(",") },
   only: { type: "string" },
