@@ -10,7 +10,11 @@ const WAIT_WEIGHT = 1 / 16;
 /** What one wait counts at most: one member that pauses for long once is no reason to give up. */
 const WAIT_COUNTED_MS = 20;
 const BACK_OFF_MIN_MS = 250;
-const BACK_OFF_MAX_MS = 64_000;
+/**
+ * A try costs a few instances their wait, some 40 ms: one per cent at this back-off. Longer, it would outlive the load
+ * that was the reason for it.
+ */
+const BACK_OFF_MAX_MS = 4000;
 /** So many instances without another back-off halve it. */
 const INSTANCES_TO_RELAX = 256;
 
