@@ -186,7 +186,8 @@ function proposeIfLeader(core: Core): void {
   const binding = core.sync?.bindings.get(instance.cid);
   const kept = binding === undefined ? nextValue(core) : instance.values.get(binding.digestKey);
   // The PROPOSE is the leader's WRITE, too, so that it must hold what it proposes.
-  if (kept === undefined || core.bodiesOf(kept.value) === undefined) {
+  const bodies = kept && core.bodiesOf(kept.value);
+  if (kept === undefined || bodies === undefined) {
     if (binding !== undefined) noteMissing(core);
     return;
   }
@@ -201,7 +202,7 @@ function proposeIfLeader(core: Core): void {
     cid: instance.cid,
     value: encoded,
     authorityHash,
-    fast: mayOfferFast(core),
+    fast: mayOfferFast(core, bodies),
     signature,
   } as const;
   core.ownVotes.propose = core.broadcast(message);

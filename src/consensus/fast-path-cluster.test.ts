@@ -129,6 +129,23 @@ test("each member's logged WRITE has a record before it, which was asked to be s
   assert.deepEqual(recorded, sent);
 });
 
+test("an instance of more than eight operations is not offered", () => {
+  const { cluster, seen } = watched();
+  for (const count of [8, 9, 8]) {
+    for (let i = 0; i < count; i++) cluster.submit(1, put(`key${i}`, "value"));
+    cluster.run(10);
+  }
+  assertWritten(cluster, 25);
+  assert.deepEqual(
+    [...offers(seen)],
+    [
+      [1, true],
+      [2, false],
+      [3, true],
+    ],
+  );
+});
+
 test("a member whose WRITEs are lost delays by the wait: then ACCEPTs decide", () => {
   const { cluster, seen } = watched();
   cluster.drop = isFrom(3, "write");

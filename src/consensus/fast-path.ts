@@ -5,14 +5,25 @@
  * the instance goes on as any other after a short wait, so that safety and liveness never hang on it.
  */
 import { equalBytes } from "../base/bytes.ts";
+import type { Bundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
 import type { Ballot, KeptValue, OwnLogged } from "./instance.ts";
 import { appendVote, executionFor, sendOnceDurable, signDecided, signWrite } from "./votes.ts";
 
-/** Whether to offer the next instance as a fast one: every member is linked, and none is left behind. */
-export function mayOfferFast(core: Core): boolean {
+/**
+ * Operations of an instance up to which it may be fast. More come with load, and then another round costs less than to
+ * wait for the last of all members: tried every few seconds, it took 5 % of the throughput at 64 requests in flight.
+ */
+const OPERATIONS_MAX = 8;
+
+/**
+ * Whether to offer the next instance, of these bundles, as a fast one: it is small, every member is linked, and none is
+ * left behind.
+ */
+export function mayOfferFast(core: Core, bundles: readonly Bundle[]): boolean {
   const { cid } = core.instance;
   if (!mayBeFast(core)) return false;
+  if (bundles.reduce((sum, bundle) => sum + bundle.operations.length, 0) > OPERATIONS_MAX) return false;
   if (core.sync?.bindings.has(cid) || !core.fastPolicy.allows(core.monotonicMs)) return false;
   for (let member = 0; member < core.membership.n; member++) {
     if (member === core.self) continue;
