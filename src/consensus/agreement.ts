@@ -22,7 +22,7 @@ import type { Ballot, Instance, KeptValue, OwnAccept, Proposal } from "./instanc
 import type { AcceptSignature, DecisionCertificate, ExecutionReport, Message } from "./messages.ts";
 import { encodeValue, type Value } from "./value.ts";
 import { proposeDecided, voteForDecided } from "./vote-again.ts";
-import { appendVote, sendOnceDurable, signAccept, signWrite } from "./votes.ts";
+import { appendVote, bodyToLog, sendOnceDurable, signAccept, signWrite } from "./votes.ts";
 
 /** Instances ahead of the one in progress whose messages are kept. */
 const INSTANCES_AHEAD = 8;
@@ -211,7 +211,7 @@ function proposeIfLeader(core: Core): void {
   ballot.writes.add(digest, { member: core.self, signature });
   instance.proposalSeenAtMs = core.monotonicMs;
   // The PROPOSE need not wait for the disk: it is no logged WRITE, and the leader sends one of those besides.
-  if (message.fast) logWrite(core, ballot, kept, signature);
+  if (message.fast) logWrite(core, ballot, kept, bodies, signature);
 }
 
 /** What the leader would propose now, or undefined while nobody asks for anything. */
@@ -253,7 +253,7 @@ function considerWrite(core: Core): void {
   }
   instance.writtenIn = regency;
   if (isFast(core, ballot)) {
-    logWrite(core, ballot, instance.values.get(proposal.digestKey)!);
+    logWrite(core, ballot, instance.values.get(proposal.digestKey)!, bodies);
     return;
   }
   const signature = signWrite(core, instance.cid, regency, proposal.digest);
@@ -310,8 +310,8 @@ function considerAccept(core: Core): void {
   const winner = ballot?.writes.winner(core.quorum);
   if (ballot === undefined || winner === undefined) return;
   if (waitsForAll(core, ballot, winner.digestKey)) return;
-  const kept = instance.values.get(winner.digestKey);
-  if (kept === undefined || core.bodiesOf(kept.value) === undefined) {
+  const complete = completeValue(core, winner.digestKey);
+  if (complete === undefined) {
     noteMissing(core);
     return;
   }
@@ -319,7 +319,13 @@ function considerAccept(core: Core): void {
   const { digest, digestKey } = winner;
   const writes = ballot.writes.for(digestKey);
   const unsynced = core.mutated("acceptNotSynced");
-  const sequence = appendVote(core, { type: "accept", regency, writes }, kept, !unsynced);
+  const sequence = appendVote(
+    core,
+    { type: "accept", regency, writes },
+    complete.kept,
+    complete.bundles,
+    !unsynced,
+  );
   const accepted: OwnAccept = { regency, digest, digestKey, writes, sequence, durable: false };
   instance.accepted = accepted;
   // ACCEPT leaves only when it is on disk with its bodies and with the signed WRITEs behind it.
@@ -349,12 +355,10 @@ function sendAccept(core: Core, cid: number, own: OwnAccept): void {
 function completeValue(
   core: Core,
   digestKey: string,
-): { readonly encoded: Uint8Array; readonly value: Value; readonly bundles: Bundle[] } | undefined {
+): { readonly kept: KeptValue; readonly bundles: Bundle[] } | undefined {
   const kept = core.instance.values.get(digestKey);
-  if (kept === undefined) return undefined;
-  const { encoded, value } = kept;
-  const bundles = core.bodiesOf(value);
-  return bundles === undefined ? undefined : { encoded, value, bundles };
+  const bundles = kept && core.bodiesOf(kept.value);
+  return kept === undefined || bundles === undefined ? undefined : { kept, bundles };
 }
 
 function noteMissing(core: Core): void {
@@ -399,8 +403,8 @@ function decide(
     cid: instance.cid,
     regency,
     digest,
-    encodedValue: complete.encoded,
-    value: complete.value,
+    encodedValue: complete.kept.encoded,
+    value: complete.kept.value,
     bundles: complete.bundles,
     accepts,
     claim: own === undefined ? undefined : { regency: own.regency, writes: own.writes },
@@ -416,17 +420,13 @@ function decide(
  * hold it yet, it is written out before this member votes in the next instance.
  */
 export function adopt(core: Core, entry: DecidedEntry, fast = false): void {
-  const { bodyLogged } = core.instance;
   const digestKey = toByteString(entry.digest);
   const promised = promisedIn(core.instance, digestKey);
   const sequence = core.append(
     {
       type: "decision",
       certificate: entry.certificate ?? rawCertificate(entry),
-      body:
-        bodyLogged === digestKey
-          ? undefined
-          : { value: entry.encodedValue, bundles: entry.bundles.map((bundle) => bundle.encoded) },
+      body: bodyToLog(core, digestKey, entry.encodedValue, entry.bundles),
     },
     promised === undefined,
   );

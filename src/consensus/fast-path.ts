@@ -52,12 +52,18 @@ export function isCertifying(core: Core, cid: number): boolean {
  *
  * @param signature where the WRITE is signed already, as the leader's is in its PROPOSE
  */
-export function logWrite(core: Core, ballot: Ballot, kept: KeptValue, signature?: Uint8Array): void {
+export function logWrite(
+  core: Core,
+  ballot: Ballot,
+  kept: KeptValue,
+  bundles: readonly Bundle[],
+  signature?: Uint8Array,
+): void {
   const { cid } = core.instance;
   const { regency } = ballot;
   const { digest, digestKey } = kept;
   const unsynced = core.mutated("loggedNotSynced");
-  const sequence = appendVote(core, { type: "write", regency }, kept, !unsynced);
+  const sequence = appendVote(core, { type: "write", regency }, kept, bundles, !unsynced);
   const logged: OwnLogged = { regency, digest, digestKey, sequence, durable: false, signature };
   core.instance.logged = logged;
   sendOnceDurable(core, logged, unsynced, () => sendLogged(core, cid, logged));

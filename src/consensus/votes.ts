@@ -1,7 +1,8 @@
 /** The votes that a member signs, with what they say of its execution. Whether one may be given is for its caller. */
+import type { Bundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
 import type { KeptValue, SignedAccept } from "./instance.ts";
-import type { LogEntry } from "./log-records.ts";
+import type { InstanceBody, LogEntry } from "./log-records.ts";
 import type { ExecutionReport, Message } from "./messages.ts";
 import { acceptStatement, writeStatement } from "./statements.ts";
 
@@ -27,6 +28,17 @@ type OwnVote =
   | Omit<Extract<LogEntry, { type: "write" }>, "cid" | "digest" | "body">
   | Omit<Extract<LogEntry, { type: "accept" }>, "cid" | "digest" | "body">;
 
+/** Value and bodies for a record of the instance in progress; undefined where the log holds them. */
+export function bodyToLog(
+  core: Core,
+  digestKey: string,
+  value: Uint8Array,
+  bundles: readonly Bundle[],
+): InstanceBody | undefined {
+  if (core.instance.bodyLogged === digestKey) return undefined;
+  return { value, bundles: bundles.map((bundle) => bundle.encoded) };
+}
+
 /**
  * Appends the record of an own vote for a complete value, with that and its bodies unless the log holds them. Returns
  * the record's sequence.
@@ -34,14 +46,12 @@ type OwnVote =
 export function appendVote(
   core: Core,
   vote: OwnVote,
-  { encoded, value, digest, digestKey }: KeptValue,
+  { encoded, digest, digestKey }: KeptValue,
+  bundles: readonly Bundle[],
   sync: boolean,
 ): number {
-  const { cid, bodyLogged } = core.instance;
-  const body =
-    bodyLogged === digestKey
-      ? undefined
-      : { value: encoded, bundles: core.bodiesOf(value)!.map((bundle) => bundle.encoded) };
+  const { cid } = core.instance;
+  const body = bodyToLog(core, digestKey, encoded, bundles);
   const sequence = core.append({ ...vote, cid, digest, body }, sync);
   core.noteRecord(cid, sequence);
   core.instance.bodyLogged = digestKey;
