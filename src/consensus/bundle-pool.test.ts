@@ -41,17 +41,28 @@ class NaivePool {
     const { origin, incarnation, seq } = bundle;
     if (origin >= ORIGINS || seq < 1 || this.table.isPast(origin, incarnation, seq)) return false;
     if (this.get(toByteString(bundle.digest)) !== undefined) return true;
-    if (incarnation < this.newest[origin]!) return false;
-    if (incarnation > this.newest[origin]!) {
-      this.newest[origin] = incarnation;
+    const decided = this.table.at(origin);
+    const before = decided.incarnation === incarnation ? decided.seq : 0;
+    const isNext = seq === before + 1;
+    const giveUp = () => {
       this.kept = this.kept.filter((one) => one.bundle.origin !== origin);
+    };
+    if (incarnation !== this.newest[origin]!) {
+      // What can be proposed gives way only to what can be proposed and is newer; anything else to both kinds.
+      const isNewer = incarnation > this.newest[origin]!;
+      if (!isNewer && !isNext) return false;
+      if (this.proposable(origin).length > 0 && !(isNewer && isNext)) return false;
+      this.newest[origin] = incarnation;
+      giveUp();
     }
     const own = this.kept.filter((one) => one.bundle.origin === origin);
     if (own.some((one) => one.bundle.seq === seq)) return false;
-    const decided = this.table.at(origin);
-    if (seq > (decided.incarnation === incarnation ? decided.seq : 0) + 4096) return false;
+    if (seq > before + 4096) return false;
     const held = own.reduce((sum, one) => sum + one.bundle.encoded.length, 0);
-    if (held + bundle.encoded.length > SIZE_BYTES_MAX) return false;
+    if (held + bundle.encoded.length > SIZE_BYTES_MAX) {
+      if (!isNext || bundle.encoded.length > SIZE_BYTES_MAX) return false;
+      giveUp();
+    }
     this.kept.push({ bundle, atMs });
     return true;
   }
@@ -217,6 +228,24 @@ test("an origin with a backlog is served within n turns, whatever the others bri
     }),
     { numRuns: 100 },
   );
+});
+
+test("whatever an origin sent before, there is room for its next bundle", () => {
+  const make = () => {
+    const table = new OriginTable(ORIGINS);
+    return new BundlePool(ORIGINS, table, SIZE_BYTES_MAX);
+  };
+  // A later incarnation of which nothing can be decided yet.
+  const pool = make();
+  assert.ok(pool.add(makeBundle(2, 11, 2, 100), 0));
+  assert.ok(pool.add(makeBundle(2, 10, 1, 100), 1));
+  assert.equal(pool.add(makeBundle(2, 11, 3, 100), 2), false);
+  assert.deepEqual(pool.oldestProposable()?.bundle.incarnation, 10);
+  // Bytes that lie ahead.
+  const full = make();
+  for (let seq = 2; full.add(makeBundle(2, 1, seq, 400), 0); seq++) assert.ok(seq < 100);
+  assert.ok(full.add(makeBundle(2, 1, 1, 400), 1));
+  assert.deepEqual(full.oldestProposable()?.bundle.seq, 1);
 });
 
 test("an origin that restarts gives up what it had pending, and only the origin itself can do so", () => {

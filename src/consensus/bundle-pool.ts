@@ -40,7 +40,9 @@ export class BundlePool {
   }
 
   /**
-   * Keeps a bundle until it is decided.
+   * Keeps a bundle until it is decided. Whatever a faulty origin sent before, there is room for the one that is its
+   * next to be decided: it would else wait here for ever, and others would take this member for a leader that holds
+   * requests back.
    *
    * @returns false when it is past, a second one with its seq, or over the bound
    */
@@ -50,13 +52,22 @@ export class BundlePool {
     if (this.#table.isPast(bundle.origin, bundle.incarnation, bundle.seq)) return false;
     const key = toByteString(bundle.digest);
     if (this.#byDigest.has(key)) return true;
-    if (bundle.incarnation < pool.incarnation) return false;
-    if (bundle.incarnation > pool.incarnation) this.#restart(pool, bundle.incarnation);
+    const isNext = bundle.seq === this.#firstSeq(bundle.origin, bundle.incarnation) + 1;
+    if (bundle.incarnation !== pool.incarnation) {
+      const isNewer = bundle.incarnation > pool.incarnation;
+      const hasNext = this.#next(bundle.origin) !== undefined;
+      if (hasNext ? !(isNewer && isNext) : !(isNewer || isNext)) return false;
+      this.#restart(pool, bundle.incarnation);
+    }
     if (pool.bySeq.has(bundle.seq)) return false;
     if (bundle.seq > this.#firstSeq(bundle.origin, bundle.incarnation) + SEQS_AHEAD_MAX) return false;
-    if (pool.sizeBytes + bundle.encoded.length > this.#sizeBytesMax) return false;
+    const sizeBytes = bundle.encoded.length;
+    if (pool.sizeBytes + sizeBytes > this.#sizeBytesMax) {
+      if (!isNext || sizeBytes > this.#sizeBytesMax) return false;
+      this.#restart(pool, bundle.incarnation);
+    }
     pool.bySeq.set(bundle.seq, { bundle, arrivedAtMs: nowMs });
-    pool.sizeBytes += bundle.encoded.length;
+    pool.sizeBytes += sizeBytes;
     this.#byDigest.set(key, bundle);
     return true;
   }
@@ -66,7 +77,7 @@ export class BundlePool {
     return decided.incarnation === incarnation ? decided.seq : 0;
   }
 
-  /** The process started anew: its clients of before are gone, and so is what they waited for. */
+  /** Gives up what the origin sent, as when its process started anew: its clients of before are gone. */
   #restart(pool: OriginPool, incarnation: number): void {
     for (const { bundle } of pool.bySeq.values()) this.#byDigest.delete(toByteString(bundle.digest));
     pool.bySeq.clear();
