@@ -21,7 +21,7 @@ export class Probe {
 
   tick(): void {
     const core = this.#core;
-    if (core.probation === undefined || core.probation.limit !== undefined) return;
+    if (core.probation === undefined) return;
     if (core.monotonicMs - this.#askedAtMs < ASK_AGAIN_MS) return;
     this.#askedAtMs = core.monotonicMs;
     for (let member = 0; member < core.membership.n; member++) {
@@ -32,20 +32,22 @@ export class Probe {
   }
 
   /**
-   * Forgetting is a fault, so among the others at most f-1 are faulty: n-f of them answer, and each promise
-   * of this member that mattered is known to at least one correct one of those. An ACCEPT of this member in
-   * instance c followed the decision of c-1, which correct members accepted or logged; hence one above the highest.
+   * Forgetting is a fault, so among the others at most f-1 are faulty. An ACCEPT of this member in instance c followed
+   * the decision of c-1, which a quorum accepted or logged: at least `quorum - f` correct others did, and all of them
+   * but the silent ones say so. Hence one above what so many of the answers reach. Never above the f-th highest:
+   * up to f-1 answers may be invented, and an invented height must not silence this member for ever. While some are
+   * silent their places may be needed, so that what counts is found anew with each answer.
    */
   onReply(from: number, message: Extract<Message, { type: "fenceReply" }>): void {
     const core = this.#core;
-    if (message.nonce !== this.#nonce) return;
-    if (core.probation === undefined || core.probation.limit !== undefined) return;
+    if (message.nonce !== this.#nonce || core.probation === undefined) return;
     this.#answers.set(from, message);
-    const { n, f } = core.membership;
+    const { n, f, quorum } = core.membership;
     if (this.#answers.size < n - f) return;
     const answers = [...this.#answers.values()];
-    // Up to f-1 of the answers may be invented, and an invented height must not silence this member for ever.
-    const highest = (values: number[]) => values.sort((a, b) => b - a)[f - 1]!;
+    const silent = n - 1 - answers.length;
+    const place = Math.min(f, quorum - f - silent);
+    const highest = (values: number[]) => values.sort((a, b) => b - a)[place - 1]!;
     core.probation.limit = {
       cid: highest(answers.map((answer) => answer.accepted)) + 1,
       regency: highest(answers.map((answer) => answer.regency)),
