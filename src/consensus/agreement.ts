@@ -19,7 +19,13 @@ import {
   waitsForAll,
 } from "./fast-path.ts";
 import type { Ballot, Instance, KeptValue, OwnAccept, Proposal } from "./instance.ts";
-import type { AcceptSignature, DecisionCertificate, ExecutionReport, Message } from "./messages.ts";
+import {
+  type AcceptSignature,
+  type DecisionCertificate,
+  type ExecutionReport,
+  MAX_BODIES_SIZE_BYTES,
+  type Message,
+} from "./messages.ts";
 import { encodeValue, type Value } from "./value.ts";
 import { proposeDecided, voteForDecided } from "./vote-again.ts";
 import { appendVote, bodyToLog, sendOnceDurable, signAccept, signWrite } from "./votes.ts";
@@ -240,20 +246,22 @@ function considerWrite(core: Core): void {
     if (fault !== undefined) core.accuse(`invalid PROPOSE: ${fault}`);
   }
   if (proposal.verdict !== "valid") return;
-  const bodies = core.bodiesOf(proposal.value!);
+  const kept = instance.values.get(proposal.digestKey)!;
+  const bodies = core.bodiesOf(kept.value);
+  const fault = faultOfBodies(kept, bodies);
+  if (fault !== undefined) {
+    proposal.verdict = "invalid";
+    core.misbehaviour(core.leader, `PROPOSE ${fault}`);
+    core.accuse(`invalid PROPOSE: ${fault}`);
+    return;
+  }
   if (bodies === undefined) {
     noteMissing(core);
     return;
   }
-  if (!namesMatch(proposal.value!, bodies)) {
-    proposal.verdict = "invalid";
-    core.misbehaviour(core.leader, "PROPOSE names a bundle by another origin or seq than its own");
-    core.accuse("invalid PROPOSE: names do not match the bodies");
-    return;
-  }
   instance.writtenIn = regency;
   if (isFast(core, ballot)) {
-    logWrite(core, ballot, instance.values.get(proposal.digestKey)!, bodies);
+    logWrite(core, ballot, kept, bodies);
     return;
   }
   const signature = signWrite(core, instance.cid, regency, proposal.digest);
@@ -293,11 +301,20 @@ function faultOf(core: Core, proposal: Proposal): string | undefined {
   return undefined;
 }
 
-function namesMatch(value: Value, bodies: readonly Bundle[]): boolean {
-  return value.bundles.every((reference, i) => {
-    const { origin, incarnation, seq } = bodies[i]!;
-    return origin === reference.origin && incarnation === reference.incarnation && seq === reference.seq;
-  });
+/** Why the bodies of a value show that no correct leader proposed it, or undefined; all of them may not be here yet. */
+function faultOfBodies(
+  { value, fetchedSizeBytes }: KeptValue,
+  bodies: readonly Bundle[] | undefined,
+): string | undefined {
+  let sizeBytes = bodies === undefined ? fetchedSizeBytes : 0;
+  for (const [i, body] of bodies?.entries() ?? []) {
+    const { origin, incarnation, seq } = value.bundles[i]!;
+    if (body.origin !== origin || body.incarnation !== incarnation || body.seq !== seq) {
+      return "names a bundle by another origin or seq than its own";
+    }
+    sizeBytes += body.encoded.length;
+  }
+  return sizeBytes > MAX_BODIES_SIZE_BYTES ? "of more bytes than a value may have" : undefined;
 }
 
 // ---- ACCEPT
@@ -369,6 +386,7 @@ function noteMissing(core: Core): void {
 
 function considerDecision(core: Core): boolean {
   const { instance } = core;
+  if (core.diskIsBehind) return false;
   for (const ballot of instance.ballots()) {
     const byAll = decidedByAll(core, ballot);
     const winner = byAll ?? ballot.accepts.winner(core.quorum);

@@ -2,9 +2,9 @@
  * A bundle: the operations that one process took from its clients in one turn. Bodies travel once, from
  * their origin; everyone else may forward them, because the origin's signature is inside.
  */
-import { Reader, Writer } from "../base/codec.ts";
+import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import { type Hasher, SIGNATURE_SIZE_BYTES } from "../base/crypto.ts";
-import { MAX_OPERATIONS_PER_BUNDLE } from "./messages.ts";
+import { MAX_BODIES_SIZE_BYTES, MAX_OPERATIONS_PER_BUNDLE } from "./messages.ts";
 
 export interface Bundle {
   /** Member index of the process that took the operations. */
@@ -43,6 +43,7 @@ export function bundleDigest(hasher: Hasher, membershipDigest: Uint8Array, body:
 
 /** Reads a bundle and computes its digest; the signature is not checked here. Throws DecodeError. */
 export function decodeBundle(hasher: Hasher, membershipDigest: Uint8Array, encoded: Uint8Array): Bundle {
+  if (encoded.length > MAX_BODIES_SIZE_BYTES) throw new DecodeError("bundle larger than a value may be");
   const r = new Reader(encoded);
   const origin = r.u8();
   const incarnation = r.u53();

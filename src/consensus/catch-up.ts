@@ -8,11 +8,17 @@ import { SIGNATURE_SIZE_BYTES } from "../base/crypto.ts";
 import { adopt } from "./agreement.ts";
 import { type Bundle, decodeBundle } from "./bundle.ts";
 import type { Core } from "./core.ts";
-import { type DecidedInstance, type DecisionCertificate, MAX_CLAIMS, type Message } from "./messages.ts";
+import {
+  type DecidedInstance,
+  type DecisionCertificate,
+  MAX_BODIES_SIZE_BYTES,
+  MAX_CLAIMS,
+  type Message,
+} from "./messages.ts";
 import { decodeValue, type Value, valueDigest } from "./value.ts";
 import { signAccept, signDecided } from "./votes.ts";
 
-/** Bytes of bodies in one DECISIONS message, unless a single instance is larger. */
+/** Bytes of values and bodies in one DECISIONS message, unless a single instance is larger. */
 const DECISIONS_SIZE_BYTES = 1 << 20;
 const DECISIONS_COUNT = 256;
 /**
@@ -97,7 +103,7 @@ export function onBundleRequest(
     const bundle = core.instance.bodies.get(key) ?? core.pool.get(key) ?? core.history.recentBundle(key);
     if (bundle === undefined) continue;
     // No more than a value may name: a small request must not make this member fill its memory with answers.
-    if (sizeBytes > 0 && sizeBytes + bundle.encoded.length > core.options.batchSizeBytesMax) return;
+    if (sizeBytes > 0 && sizeBytes + bundle.encoded.length > MAX_BODIES_SIZE_BYTES) return;
     sizeBytes += bundle.encoded.length;
     if (core.direct.has(bundle) && !core.suspects.has(bundle.origin) && !core.validBundle(bundle)) {
       // Taken unchecked over the origin's link. Whoever asks takes it only for a value that is endorsed.
@@ -131,7 +137,7 @@ export function decidedByOthers(core: Core): number {
 function askForDecisions(core: Core): void {
   const { monotonicMs: now, options } = core;
   const ahead = decidedByOthers(core);
-  if (ahead <= core.lastDecided) {
+  if (ahead <= core.lastDecided || core.diskIsBehind) {
     core.behindSinceMs = 0;
     return;
   }
@@ -176,7 +182,8 @@ export function onDecisionsRequest(core: Core, from: number, first: number): voi
   let last = first;
   let sizeBytes = 0;
   for (; last <= core.lastDecided && last - first < DECISIONS_COUNT; last++) {
-    sizeBytes += core.history.get(last)!.bodies.reduce((sum, body) => sum + body.length, 0);
+    const { encodedValue, bodies } = core.history.get(last)!;
+    sizeBytes += bodies.reduce((sum, body) => sum + body.length, encodedValue.length);
     if (sizeBytes > DECISIONS_SIZE_BYTES && last > first) break;
   }
   // The certificate is of the last instance; values are chained to it. Walk back to one that is complete.
@@ -245,7 +252,7 @@ export function onDecisions(
 ): void {
   const { first, instances, links, certificate } = message;
   const last = first + instances.length - 1;
-  if (last <= core.lastDecided || first > core.lastDecided + 1) return;
+  if (last <= core.lastDecided || first > core.lastDecided + 1 || core.diskIsBehind) return;
   const run = checkRun(core, message);
   if (run === undefined) {
     core.misbehaviour(from, "run of decisions that is none");
@@ -269,10 +276,12 @@ export function onDecisions(
       certificate: isLast ? certificate : undefined,
     });
   }
-  // That was the answer: whoever falls behind again need not wait as for one that was lost.
-  core.decisionsAskedAtMs = 0;
-  // More may be there; ask on without waiting for a tick.
-  if (decidedByOthers(core) > core.lastDecided) askDecisions(core);
+  // More may be there; ask on without waiting for a tick, but for the disk: what waits for that lies in memory.
+  core.whenDurable(core.previousSequence, () => {
+    // That was the answer: whoever falls behind again need not wait as for one that was lost.
+    core.decisionsAskedAtMs = 0;
+    if (decidedByOthers(core) > core.lastDecided) askDecisions(core);
+  });
 }
 
 interface CheckedInstance {

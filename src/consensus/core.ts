@@ -24,8 +24,10 @@ import {
   type DecisionCertificate,
   encodeMessage,
   type LoggedWrite,
+  MAX_BODIES_SIZE_BYTES,
   MAX_CLAIMS,
   type Message,
+  type StopDataBody,
 } from "./messages.ts";
 import type { ConsensusOptions } from "./options.ts";
 import { OriginTable } from "./origin-table.ts";
@@ -76,6 +78,9 @@ export interface Probation {
   /** Undefined until enough members have told how far promises may reach. */
   limit: { readonly cid: number; readonly regency: number } | undefined;
 }
+
+/** A quarter of what the log itself holds in memory before it gives up. */
+const UNDURABLE_SIZE_BYTES_MAX = 32 << 20;
 
 const COSTS_NOTHING: ReadonlySet<Message["type"]> = new Set([
   "propose",
@@ -133,8 +138,8 @@ export class Core {
   stopSequence = 0;
   /** Valid STOPs for regency + 1 by member. */
   readonly stops = new Map<number, Uint8Array>();
-  /** At the leader of a regency: valid STOPDATAs by member. */
-  readonly collects = new Map<number, Collect>();
+  /** At the leader of a regency: valid STOPDATAs by member, with what they report. */
+  readonly collects = new Map<number, { readonly collect: Collect; readonly report: StopDataBody }>();
   ownStopData:
     | { readonly regency: number; readonly body: Uint8Array; readonly signature: Uint8Array }
     | undefined;
@@ -145,6 +150,9 @@ export class Core {
   // Durability.
   nextSequence = 1;
   durableSequence = 0;
+  /** Bytes of each record that is not on disk yet, oldest first, and of all of them. */
+  #undurableSizes: number[] = [];
+  #undurableSizeBytes = 0;
   readonly #waiting: { readonly sequence: number; readonly action: () => void }[] = [];
   /** Record of the current regency: no vote in it before that is on disk. */
   regencySequence = 0;
@@ -189,8 +197,8 @@ export class Core {
   readonly suspects = new Set<number>();
   /** Bundles that came from their origin itself, so that a bad signature in one is its fault. */
   readonly direct = new WeakSet<Bundle>();
-  /** Digests of bodies that a value at hand names and that are not here yet. */
-  readonly wanted = new Set<string>();
+  /** Digests of bodies that a value at hand names and that are not here yet, with the first such value. */
+  readonly wanted = new Map<string, KeptValue>();
 
   // Checkpoints.
   checkpoint: CheckpointCertificate | undefined;
@@ -298,8 +306,19 @@ export class Core {
   /** Appends to the log; with `sync` the host makes it durable soon. Returns the record's sequence. */
   append(entry: LogEntry, sync: boolean): number {
     const sequence = this.nextSequence++;
-    this.effects.push({ type: "append", sequence, record: encodeLogEntry(entry), sync });
+    const record = encodeLogEntry(entry);
+    this.effects.push({ type: "append", sequence, record, sync });
+    this.#undurableSizes.push(record.length);
+    this.#undurableSizeBytes += record.length;
     return sequence;
+  }
+
+  /**
+   * Whether this member takes over no further decision before the disk has caught up: the others go on at their own
+   * pace, and what they decide must not pile up here.
+   */
+  get diskIsBehind(): boolean {
+    return this.#undurableSizeBytes > UNDURABLE_SIZE_BYTES_MAX;
   }
 
   /** Appends the record that stands for all that the log before it says, but for open instances. */
@@ -346,6 +365,9 @@ export class Core {
   /** The host says that all records up to `sequence` are on disk. */
   durable(sequence: number): void {
     if (sequence <= this.durableSequence) return;
+    for (const sizeBytes of this.#undurableSizes.splice(0, sequence - this.durableSequence)) {
+      this.#undurableSizeBytes -= sizeBytes;
+    }
     this.durableSequence = sequence;
     while (this.#waiting.length > 0 && this.#waiting[0]!.sequence <= sequence)
       this.#waiting.shift()!.action();
@@ -472,14 +494,16 @@ export class Core {
   keepValue(encoded: Uint8Array, value: Value): KeptValue {
     const digest = valueDigest(this.hasher, encoded);
     const digestKey = toByteString(digest);
-    const kept: KeptValue = { encoded, value, digest, digestKey };
+    const before = this.instance.values.get(digestKey);
+    if (before !== undefined) return before;
+    const kept: KeptValue = { encoded, value, digest, digestKey, fetchedSizeBytes: 0 };
     this.instance.values.set(digestKey, kept);
     for (const reference of value.bundles) {
       const key = toByteString(reference.digest);
       if (this.instance.bodies.has(key)) continue;
       const pooled = this.pool.get(key);
-      if (pooled === undefined) this.wanted.add(key);
-      else this.instance.bodies.set(key, pooled);
+      if (pooled !== undefined) this.instance.bodies.set(key, pooled);
+      else if (!this.wanted.has(key)) this.wanted.set(key, kept);
     }
     return kept;
   }
@@ -487,9 +511,15 @@ export class Core {
   /** Keeps a bundle for the value at hand that names it, and for values to come. */
   keepBundle(bundle: Bundle): boolean {
     const key = toByteString(bundle.digest);
-    const named = this.wanted.delete(key);
-    if (named) this.instance.bodies.set(key, bundle);
-    return this.pool.add(bundle, this.monotonicMs) || named;
+    const value = this.wanted.get(key);
+    if (value !== undefined) {
+      value.fetchedSizeBytes += bundle.encoded.length;
+      // No correct member votes for a value of more, and a leader must not fill memory with what none may decide.
+      if (value.fetchedSizeBytes > MAX_BODIES_SIZE_BYTES) return false;
+      this.wanted.delete(key);
+      this.instance.bodies.set(key, bundle);
+    }
+    return this.pool.add(bundle, this.monotonicMs) || value !== undefined;
   }
 
   /**

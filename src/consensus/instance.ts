@@ -27,6 +27,8 @@ export interface KeptValue {
   readonly value: Value;
   readonly digest: Uint8Array;
   readonly digestKey: string;
+  /** Bytes of the bodies that came for it alone: they pass the pool's bound, and have one of their own. */
+  fetchedSizeBytes: number;
 }
 
 interface Vote<T extends MemberSignature> {

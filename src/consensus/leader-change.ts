@@ -23,6 +23,8 @@ import {
 import { type BallotClaim, selectForInstance } from "./selection.ts";
 import { stopDataStatement, stopStatement, syncStatement, writeStatement } from "./statements.ts";
 
+const SYNC_AMONG_VOTES_SIZE_BYTES = 1 << 18;
+
 /** Acts on an accusation made during the step: asks for the next regency, once. */
 export function settleAccusation(core: Core): void {
   const reason = core.accusation;
@@ -103,7 +105,7 @@ export function onAuthorityRequest(
   if (!core.mayAnswer(message.wantSync ? "sync" : "authority", from)) return;
   if (message.regency < core.regency) sendAuthority(core, from);
   if (message.wantSync && core.sync !== undefined && message.regency <= core.regency) {
-    core.sendBytes(from, core.sync.message);
+    core.sendBytes(from, core.sync.message, syncLane(core.sync.message));
   }
 }
 
@@ -178,7 +180,10 @@ export function sendStopData(core: Core): void {
     core.send(core.leader, { type: "stopData", body, signature });
     return;
   }
-  core.collects.set(core.self, { member: core.self, body, signature });
+  core.collects.set(core.self, {
+    collect: { member: core.self, body, signature },
+    report: decodeStopDataBody(body),
+  });
   trySync(core);
 }
 
@@ -234,10 +239,13 @@ function pushClaim(
   claim: { readonly regency: number; readonly writes: readonly MemberSignature[] },
 ): void {
   const statement = writeStatement(core.membership.digest, claim.regency, cid, digest);
-  // WRITE signatures were not checked when counted; those of correct members, at least f+1, are valid.
-  const writes = claim.writes.filter((write) =>
-    core.checker.signedBy(write.member, statement, write.signature),
-  );
+  const writes: MemberSignature[] = [];
+  // WRITE signatures were not checked when counted; those of correct members, at least f+1, are valid. That many
+  // prove the claim, and a SYNC with the reports of all must fit one message.
+  for (const write of claim.writes) {
+    if (writes.length > core.membership.f) break;
+    if (core.checker.signedBy(write.member, statement, write.signature)) writes.push(write);
+  }
   claims.push({ cid, regency: claim.regency, digest, writes });
 }
 
@@ -259,11 +267,12 @@ export function onStopData(core: Core, from: number, message: Extract<Message, {
   if (regency < core.regency && !core.mutated("regencyNotBound")) return;
   if (!core.isLeader || core.phase !== "syncing" || core.collects.has(from)) return;
   const collect = { member: from, body: message.body, signature: message.signature };
-  if (checkCollect(core, collect) === undefined) {
+  const report = checkCollect(core, collect);
+  if (report === undefined) {
     core.misbehaviour(from, "STOPDATA that no correct member sends");
     return;
   }
-  core.collects.set(from, collect);
+  core.collects.set(from, { collect, report });
   trySync(core);
 }
 
@@ -299,14 +308,20 @@ function trySync(core: Core): void {
   if (core.phase !== "syncing" || core.collects.size < core.membership.quorum) return;
   // A leader that restarted in this regency may have sent a SYNC already; it hands over instead.
   if (core.burned.regency === core.regency || core.onProbation) return;
-  const collects = [...core.collects.values()].sort((a, b) => a.member - b.member);
-  const reports = collects.map((collect) => checkCollect(core, collect)!);
+  const checked = [...core.collects.values()].sort((a, b) => a.collect.member - b.collect.member);
+  const reports = checked.map(({ report }) => report);
   if (derive(core, reports) === undefined) return;
-  const content = { authority: core.authority!, collects };
+  const content = { authority: core.authority!, collects: checked.map(({ collect }) => collect) };
   const statement = syncStatement(core.membership.digest, encodeSyncContent(content));
   const sync: SyncBody = { ...content, signature: core.signer.sign(statement) };
-  const message = core.broadcast({ type: "sync", sync });
+  const message = encodeMessage({ type: "sync", sync });
+  core.broadcastBytes(message, syncLane(message));
   acceptSync(core, sync, reports, message);
+}
+
+/** In a large cluster with much to report a SYNC fits no message among the votes. */
+function syncLane(message: Uint8Array): "vote" | "bulk" {
+  return message.length <= SYNC_AMONG_VOTES_SIZE_BYTES ? "vote" : "bulk";
 }
 
 /** What the reports settle, or undefined while they leave an instance open. */

@@ -8,7 +8,15 @@ import { DIGEST_SIZE_BYTES, SIGNATURE_SIZE_BYTES } from "../base/crypto.ts";
 import { MAX_MEMBERS } from "./membership.ts";
 
 /** Bundles that one value may name. */
-export const MAX_BUNDLES_PER_VALUE = 1024;
+export const MAX_BUNDLES_PER_VALUE = 512;
+/**
+ * Bytes of all bundles of one value, and so of each. Voters refuse more, or a faulty leader or origin could have decided
+ * what fits no record of the log, or no message to a member that was away: an instance fits one DECISIONS together
+ * with the values that lead from it to a certificate.
+ */
+export const MAX_BODIES_SIZE_BYTES = 2 << 20;
+/** Bytes of one operation, which lies in a bundle. */
+export const MAX_OPERATION_SIZE_BYTES = MAX_BODIES_SIZE_BYTES - 1024;
 /** Bytes of one encoded value (value.ts), which nobody may outdo: values are kept before they are checked. */
 export const MAX_VALUE_SIZE_BYTES = 52 + 49 * MAX_BUNDLES_PER_VALUE;
 /** Operations that one bundle may hold. */

@@ -1,3 +1,5 @@
+import { MAX_BODIES_SIZE_BYTES, MAX_BUNDLES_PER_VALUE } from "./messages.ts";
+
 /** Times and bounds of the protocol. Times are milliseconds of monotonic time unless named wall. */
 export interface ConsensusOptions {
   /** Every member says this often that it is alive and how far it is. */
@@ -28,7 +30,7 @@ export interface ConsensusOptions {
    * alive (W17). Measured round trips are added to it eight-fold.
    */
   readonly turnaroundLimitMs: number;
-  /** Bundles and bytes in one value; an instance with its bodies must fit one message (4 MiB). */
+  /** Bundles and bytes that this member proposes at once, as leader; no more than voters take (messages.ts). */
   readonly batchBundlesMax: number;
   readonly batchSizeBytesMax: number;
   /** Bodies that a member holds for one origin before it drops more. */
@@ -65,8 +67,8 @@ export const DEFAULT_OPTIONS: ConsensusOptions = {
   catchUpDelayMs: 60,
   clockBoundMs: 5000,
   turnaroundLimitMs: 300,
-  batchBundlesMax: 512,
-  batchSizeBytesMax: 2 << 20,
+  batchBundlesMax: MAX_BUNDLES_PER_VALUE,
+  batchSizeBytesMax: MAX_BODIES_SIZE_BYTES,
   poolSizeBytesPerOrigin: 32 << 20,
   certifyInstances: 32,
   fastWaitMs: 20,

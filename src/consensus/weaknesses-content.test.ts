@@ -120,7 +120,7 @@ test("W7: a leader cannot put a bundle under another name than its own", () => {
   const bundle = new Forge(new Solo().forge.membership).bundle(2, 1);
   const named = (change: Partial<BundleReference>) =>
     judged([bundle], { bundles: [{ ...bundle.reference, ...change }] });
-  const mismatch = ["invalid PROPOSE: names do not match the bodies"];
+  const mismatch = ["invalid PROPOSE: names a bundle by another origin or seq than its own"];
   assert.deepEqual(named({}), { writes: 1, accusations: [] });
   assert.deepEqual(named({ origin: 1 }), { writes: 0, accusations: mismatch });
   assert.deepEqual(named({ incarnation: 3 }), { writes: 0, accusations: mismatch });

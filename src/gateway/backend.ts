@@ -6,11 +6,12 @@ import type { Store } from "../store/store.ts";
 import type { BackendErrorCode, Operation, OperationResult } from "../store/types.ts";
 
 /**
- * Why an operation got no answer. It may or may not be executed later, except after `tooManyRequests`.
+ * Why an operation got no answer. It may or may not be executed later, except after the last two.
  * - timeout: no quorum in time ("etcdserver: request timed out")
  * - noLeader: no leader is known ("etcdserver: no leader")
  * - stopped: this process is behind, repairing or stopping ("etcdserver: server stopped")
  * - tooManyRequests: a bounded queue is full, the operation was not taken ("etcdserver: too many requests")
+ * - requestTooLarge: it is more than one bundle may hold, and was not taken ("etcdserver: request is too large")
  */
 export type { BackendErrorCode };
 

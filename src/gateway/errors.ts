@@ -28,15 +28,17 @@ export const STORE_STATUS: Readonly<Record<StoreErrorCode, GrpcStatus>> = {
   malformed: status(GrpcCode.invalidArgument, "malformed operation"),
 };
 
-/** Why the process behind gave no answer. All but one are Unavailable, which clients retry. */
+export const REQUEST_TOO_LARGE: GrpcStatus = status(GrpcCode.invalidArgument, "request is too large");
+
+/** Why the process behind gave no answer. All but the last two are Unavailable, which clients retry. */
 export const BACKEND_STATUS: Readonly<Record<BackendErrorCode, GrpcStatus>> = {
   timeout: status(GrpcCode.unavailable, "request timed out"),
   noLeader: status(GrpcCode.unavailable, "no leader"),
   stopped: status(GrpcCode.unavailable, "server stopped"),
   tooManyRequests: status(GrpcCode.resourceExhausted, "too many requests"),
+  requestTooLarge: REQUEST_TOO_LARGE,
 };
 
-export const REQUEST_TOO_LARGE: GrpcStatus = status(GrpcCode.invalidArgument, "request is too large");
 const CORRUPT: GrpcStatus = status(GrpcCode.dataLoss, "corrupt cluster");
 export const DEADLINE_EXCEEDED: GrpcStatus = {
   code: GrpcCode.deadlineExceeded,

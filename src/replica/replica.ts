@@ -9,7 +9,12 @@ import { Consensus, type CoreMessage, OUTBOX_MAX } from "../consensus/consensus.
 import type { Core } from "../consensus/core.ts";
 import type { DecidedEntry } from "../consensus/decision-history.ts";
 import type { Membership } from "../consensus/membership.ts";
-import { decodeMessage, MAX_OPERATIONS_PER_BUNDLE, type Message } from "../consensus/messages.ts";
+import {
+  decodeMessage,
+  MAX_OPERATION_SIZE_BYTES,
+  MAX_OPERATIONS_PER_BUNDLE,
+  type Message,
+} from "../consensus/messages.ts";
 import { type ConsensusOptions, DEFAULT_OPTIONS } from "../consensus/options.ts";
 import { OriginTable } from "../consensus/origin-table.ts";
 import {
@@ -37,6 +42,7 @@ const BUNDLE_SIZE_BYTES = 1 << 20;
 const BUNDLES_IN_FLIGHT = 4;
 /** Operations that wait for a bundle; beyond it the door is told to refuse. */
 const OPERATIONS_WAITING_MAX = 50_000;
+const OPERATIONS_WAITING_SIZE_BYTES_MAX = 64 << 20;
 /** Instances that this replica may be behind before it stops answering. */
 const SERVING_LAG_MAX = 1000;
 /** Where the position of the executed state stands in the store. */
@@ -307,15 +313,21 @@ export class Replica {
   // ---- requests of clients
 
   #submit(id: number, operation: Operation): void {
-    if (this.#operations.length >= OPERATIONS_WAITING_MAX || this.#inBundles.size >= OUTBOX_MAX) {
-      this.#fail(id, "tooManyRequests");
-      return;
-    }
-    this.#enqueue(id, operation);
+    const isFull =
+      this.#operations.length >= OPERATIONS_WAITING_MAX ||
+      this.#operationsSizeBytes >= OPERATIONS_WAITING_SIZE_BYTES_MAX ||
+      this.#inBundles.size >= OUTBOX_MAX;
+    if (isFull) this.#fail(id, "tooManyRequests");
+    else this.#enqueue(id, operation);
   }
 
   #enqueue(id: number, operation: Operation): void {
     const bytes = encodeOperation(operation);
+    // A request within etcd's limit may be longer here: a transaction of very many small operations.
+    if (bytes.length > MAX_OPERATION_SIZE_BYTES) {
+      this.#fail(id, "requestTooLarge");
+      return;
+    }
     this.#operations.push({ id, bytes });
     this.#operationsSizeBytes += bytes.length;
   }

@@ -205,5 +205,6 @@ export const BackendErrorCode = {
   noLeader: "noLeader",
   stopped: "stopped",
   tooManyRequests: "tooManyRequests",
+  requestTooLarge: "requestTooLarge",
 } as const;
 export type BackendErrorCode = (typeof BackendErrorCode)[keyof typeof BackendErrorCode];

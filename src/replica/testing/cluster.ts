@@ -65,6 +65,9 @@ interface Node {
   log: LogRecord[];
   /** Records up to this one are on disk; a crash loses the others. */
   durable: number;
+  /** Up to this one the replica asked for it. */
+  asked: number;
+  diskStalls: boolean;
   up: boolean;
   incarnation: number;
 }
@@ -94,7 +97,8 @@ export class TestCluster {
     this.#options = typeof options === "function" ? options : () => options;
     for (let i = 0; i < n; i++) {
       const engine = new MemoryEngine();
-      const node = { engine, log: [], durable: 0, up: true, incarnation: 1 } as Partial<Node> as Node;
+      const disk = { log: [], durable: 0, asked: 0, diskStalls: false };
+      const node = { engine, ...disk, up: true, incarnation: 1 } as Partial<Node> as Node;
       this.nodes.push(node);
       node.replica = this.#make(i, "fresh");
     }
@@ -147,9 +151,21 @@ export class TestCluster {
       else if (output.type === "failed") this.results.set(output.id, output.reason);
       else if (output.type === "fenced") this.results.set(output.id, "fenced");
     }
-    if (durable === 0) return;
-    node.durable = durable;
-    this.#step(self, { type: "durable", sequence: durable });
+    if (durable > 0) node.asked = durable;
+    this.#syncDisk(self);
+  }
+
+  #syncDisk(self: number): void {
+    const node = this.nodes[self]!;
+    if (node.diskStalls || node.asked <= node.durable) return;
+    node.durable = node.asked;
+    this.#step(self, { type: "durable", sequence: node.durable });
+  }
+
+  /** While it stalls nothing that the member appends reaches its disk. */
+  stallDisk(member: number, stalls: boolean): void {
+    this.nodes[member]!.diskStalls = stalls;
+    this.#syncDisk(member);
   }
 
   /** A message that `from` did not think of itself; `alter` does not see it. */
@@ -191,6 +207,7 @@ export class TestCluster {
     if (state === "lost") {
       node.log = [];
       node.durable = 0;
+      node.asked = 0;
       node.engine = new MemoryEngine();
     }
     node.replica = this.#make(member, state);
