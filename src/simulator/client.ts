@@ -129,7 +129,8 @@ export class Client {
     if (answer === undefined) return;
     record.returnedMs = this.#parts.scheduler.nowMs;
     if ("failed" in answer) {
-      if (answer.failed === "tooManyRequests" || answer.failed === "requestTooLarge") record.outcome = { type: "notTaken" };
+      if (answer.failed === "tooManyRequests" || answer.failed === "requestTooLarge")
+        record.outcome = { type: "notTaken" };
       else record.returnedMs = Number.POSITIVE_INFINITY;
       return;
     }
