@@ -121,10 +121,15 @@ describe("log", () => {
     appendAll(log, 1, 1);
     const order: string[] = [];
     process.nextTick(() => order.push("sent"));
-    log.sync(() => order.push("durable"));
+    const durable = new Promise<void>((resolve) => {
+      log.sync(() => {
+        order.push("durable");
+        resolve();
+      });
+    });
     process.nextTick(() => order.push("later"));
     assert.deepEqual(order, []);
-    await wait(0);
+    await durable;
     assert.deepEqual(order, ["sent", "durable", "later"]);
     assert.equal(log.stats().inlineWrites, 1);
     await log.close();

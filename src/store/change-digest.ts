@@ -5,10 +5,13 @@
 import { concatBytes } from "../base/bytes.ts";
 import { Writer } from "../base/codec.ts";
 import { DIGEST_SIZE_BYTES, type Hasher } from "../base/crypto.ts";
+import { type LeaseRow, writeLease } from "./state-tree.ts";
 
 const KIND_TIME = 0x81;
 const KIND_COMPACTION = 0x82;
 const KIND_LEASE = 0x83;
+/** What is noted of a lease that is gone. */
+const NO_LEASE = { ttlSeconds: 0, expiresAtMs: 0, extended: false };
 /** So much is noted at most before it is hashed; the bound depends on the changes alone. */
 const NOTED_SIZE_MAX_BYTES = 8 * 1024 * 1024;
 
@@ -36,8 +39,8 @@ export class ChangeDigest {
   }
 
   /** A lease as it is now; zeros when it is gone. */
-  addLease(id: bigint, ttlSeconds: number, expiresAtMs: number): void {
-    this.#add(this.#writer.u8(KIND_LEASE).i64(id).u53(ttlSeconds).u53(expiresAtMs).finish());
+  addLease(id: bigint, lease: Omit<LeaseRow, "id"> = NO_LEASE): void {
+    this.#add(writeLease(lease, this.#writer.u8(KIND_LEASE).i64(id)).finish());
   }
 
   #add(bytes: Uint8Array): void {

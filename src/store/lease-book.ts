@@ -8,6 +8,8 @@ export interface Lease {
   readonly id: bigint;
   readonly ttlSeconds: number;
   expiresAtMs: number;
+  /** See LeaseRow. */
+  extended: boolean;
   readonly keys: Set<string>;
   /** Where it stands in the heap. */
   heapIndex: number;
@@ -35,17 +37,19 @@ export class LeaseBook {
     return [...this.#leases.keys()].sort(compareIds);
   }
 
-  add(id: bigint, ttlSeconds: number, expiresAtMs: number): Lease {
+  add(id: bigint, ttlSeconds: number, expiresAtMs: number, extended = false): Lease {
     assert(!this.#leases.has(id), "a lease is added once");
-    const lease = { id, ttlSeconds, expiresAtMs, keys: new Set<string>(), heapIndex: this.#heap.length };
+    const keys = new Set<string>();
+    const lease = { id, ttlSeconds, expiresAtMs, extended, keys, heapIndex: this.#heap.length };
     this.#leases.set(id, lease);
     this.#heap.push(lease);
     this.#rise(lease);
     return lease;
   }
 
-  renew(lease: Lease, expiresAtMs: number): void {
+  renew(lease: Lease, expiresAtMs: number, extended = false): void {
     lease.expiresAtMs = expiresAtMs;
+    lease.extended = extended;
     this.#sink(lease);
     this.#rise(lease);
   }

@@ -38,7 +38,7 @@ export class NaiveModel {
   revision = 1;
   compactRevision = -1;
   timeMs = 0;
-  leases = new Map<bigint, { ttl: number; expiresAtMs: number }>();
+  leases = new Map<bigint, { ttl: number; expiresAtMs: number; extended: boolean }>();
   /** All keys as of each revision. */
   states = new Map<number, Keys>([[1, new Map()]]);
   /** Changes of each revision. */
@@ -52,7 +52,10 @@ export class NaiveModel {
     this.timeMs = Math.max(timeMs, this.timeMs);
     const due = [...this.leases].filter(([, lease]) => lease.expiresAtMs <= this.timeMs);
     due.sort(([a, x], [b, y]) => x.expiresAtMs - y.expiresAtMs || (a < b ? -1 : 1));
-    for (const [id] of due) this.#revoke(id);
+    for (const [id, lease] of due) {
+      if (!lease.extended && this.timeMs - lease.expiresAtMs > 1000) this.#renew(lease, true);
+      else this.#revoke(id);
+    }
   }
 
   execute(operation: Operation): OperationResult {
@@ -90,7 +93,7 @@ export class NaiveModel {
         if (operation.ttlSeconds > 9_000_000_000) throw new Refused("leaseTtlTooLarge");
         if (this.leases.has(operation.id)) throw new Refused("leaseExists");
         const ttl = Math.max(operation.ttlSeconds, 2);
-        this.leases.set(operation.id, { ttl, expiresAtMs: this.timeMs + ttl * 1000 });
+        this.leases.set(operation.id, { ttl, expiresAtMs: this.timeMs + ttl * 1000, extended: false });
         return { type: "leaseGrant", revision: this.revision, id: operation.id, ttlSeconds: ttl };
       }
       case "leaseRevoke":
@@ -99,13 +102,18 @@ export class NaiveModel {
         return { type: "leaseRevoke", revision: this.revision };
       case "leaseKeepAlive": {
         const lease = this.leases.get(operation.id);
-        if (lease !== undefined) lease.expiresAtMs = this.timeMs + lease.ttl * 1000;
+        if (lease !== undefined) this.#renew(lease, false);
         const { id } = operation;
         return { type: "leaseKeepAlive", revision: this.revision, id, ttlSeconds: lease?.ttl ?? 0 };
       }
       case "noop":
         return { type: "noop", revision: this.revision };
     }
+  }
+
+  #renew(lease: { ttl: number; expiresAtMs: number; extended: boolean }, extended: boolean): void {
+    lease.expiresAtMs = this.timeMs + lease.ttl * 1000;
+    lease.extended = extended;
   }
 
   #revoke(id: bigint): void {

@@ -9,7 +9,13 @@
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import { type Engine, EngineCorruptError, type EngineEntry, Table } from "./engine.ts";
 import { recordKey } from "./record.ts";
-import { CHUNK_REVISIONS, type LeaseRow, recordsOfChunk } from "./state-tree.ts";
+import {
+  CHUNK_REVISIONS,
+  LEASE_SIZE_BYTES,
+  type LeaseRow,
+  recordsOfChunk,
+  writeLease,
+} from "./state-tree.ts";
 
 const STAGE_PREFIX = "store/stage/";
 const SWITCH_KEY: Uint8Array = metaKey("store/install");
@@ -77,8 +83,8 @@ export function dropStaged(engine: Engine, isWanted: (chunk: number) => boolean)
  * caller has committed, `finishInstallation` must run before anything else is read.
  */
 export function switchOver(engine: Engine, leases: readonly LeaseRow[]): void {
-  const writer = new Writer(64 + leases.length * 24);
-  writer.list(leases, (row, to) => to.i64(row.id).u53(row.ttlSeconds).u53(row.expiresAtMs));
+  const writer = new Writer(64 + leases.length * 25);
+  writer.list(leases, (row, to) => writeLease(row, to.i64(row.id)));
   engine.put(Table.meta, SWITCH_KEY, writer.finish());
 }
 
@@ -118,7 +124,7 @@ function replaceLeases(engine: Engine, switched: Uint8Array): void {
   try {
     const reader = new Reader(switched);
     reader.list(reader.remaining, (from) => {
-      engine.put(Table.lease, from.raw(8).slice(), from.raw(16).slice());
+      engine.put(Table.lease, from.raw(8).slice(), from.raw(LEASE_SIZE_BYTES).slice());
     });
     reader.end();
   } catch (error) {

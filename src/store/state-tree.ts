@@ -47,6 +47,21 @@ export interface LeaseRow {
   readonly id: bigint;
   readonly ttlSeconds: number;
   readonly expiresAtMs: number;
+  /** Whether an outage put its expiry off since it was last renewed (Store.beginBatch). */
+  readonly extended: boolean;
+}
+
+/** Bytes of a lease without its id, as `writeLease` writes them. */
+export const LEASE_SIZE_BYTES = 17;
+
+/** Writes what a lease is beside its id. */
+export function writeLease({ ttlSeconds, expiresAtMs, extended }: Omit<LeaseRow, "id">, w: Writer): Writer {
+  return w.u53(ttlSeconds).u53(expiresAtMs).boolean(extended);
+}
+
+/** Reads what `writeLease` wrote. Throws DecodeError. */
+export function readLease(r: Reader): Omit<LeaseRow, "id"> {
+  return { ttlSeconds: r.u53(), expiresAtMs: r.u53(), extended: r.boolean() };
 }
 
 /** The state beside the records. */
@@ -148,9 +163,9 @@ export function rootHash(hasher: Hasher, manifest: Manifest): Uint8Array {
 }
 
 export function encodeMisc(misc: StateMisc): Uint8Array {
-  const writer = new Writer(64 + misc.leases.length * 24 + misc.extra.length);
+  const writer = new Writer(64 + misc.leases.length * 25 + misc.extra.length);
   writer.u53(misc.revision).i64(BigInt(misc.compactRevision)).u53(misc.timeMs);
-  writer.list(misc.leases, (row, to) => to.i64(row.id).u53(row.ttlSeconds).u53(row.expiresAtMs));
+  writer.list(misc.leases, (row, to) => writeLease(row, to.i64(row.id)));
   return writer.bytes(misc.extra).finish();
 }
 
@@ -160,9 +175,7 @@ export function decodeMisc(bytes: Uint8Array): StateMisc {
   const revision = reader.u53();
   const compactRevision = Number(reader.i64());
   const timeMs = reader.u53();
-  const leases = reader.list(LEASES_MAX, (from) => {
-    return { id: from.i64(), ttlSeconds: from.u53(), expiresAtMs: from.u53() };
-  });
+  const leases = reader.list(LEASES_MAX, (from) => ({ id: from.i64(), ...readLease(from) }));
   const extra = reader.bytes().slice();
   reader.end();
   if (revision < 1 || compactRevision < -1 || compactRevision > revision)

@@ -18,14 +18,21 @@ import {
   putKept,
 } from "./kept-checkpoint.ts";
 import { Keyspace } from "./keyspace.ts";
-import { LeaseBook } from "./lease-book.ts";
+import { type Lease, LeaseBook } from "./lease-book.ts";
 import { decodeOperation } from "./operation.ts";
 import { readRange } from "./range.ts";
 import type { StoredRecord } from "./record.ts";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./request-checks.ts";
 import { finishInstallation, metaKey } from "./staging.ts";
 import { StateDigest } from "./state-digest.ts";
-import { encodeMisc, type Leaf, type StateMisc } from "./state-tree.ts";
+import {
+  encodeMisc,
+  LEASE_SIZE_BYTES,
+  type Leaf,
+  readLease,
+  type StateMisc,
+  writeLease,
+} from "./state-tree.ts";
 import {
   applyDeleteRange,
   applyPut,
@@ -56,6 +63,11 @@ export const RECENT_DEFAULT_BYTES: number = 8 * 1024 * 1024;
 export const LEASE_TTL_MIN_SECONDS = 2;
 /** etcd's maximum. */
 export const LEASE_TTL_MAX_SECONDS = 9_000_000_000;
+/**
+ * A lease that came due longer ago than this had no chance: a leader with one due proposes at once, and another one
+ * leads within this time when it does not.
+ */
+const LEASE_OVERDUE_MS_MAX = 1000;
 /** What a lease counts for the quota (etcd's figure). */
 const LEASE_COST_BYTES = 64;
 const STATE_NAME = "store/state";
@@ -134,7 +146,13 @@ export class Store {
 
   // Batches
 
-  /** Begins a batch at an agreed time (it only grows) and expires the leases that are due. */
+  /**
+   * Begins a batch at an agreed time (it only grows) and expires the leases that are due.
+   *
+   * One that is long overdue was due while the cluster could not order anything, and its client could not renew it:
+   * it gets its whole time again, as from a new leader of etcd. Only once until it is renewed, for a faulty leader
+   * could hold the agreed time back, and then let it jump, again and again.
+   */
   beginBatch(timeMs: number): void {
     assert(!this.#inBatch, "batches do not nest");
     this.#inBatch = true;
@@ -146,7 +164,9 @@ export class Store {
     for (;;) {
       const lease = this.#leases.first();
       if (lease === undefined || lease.expiresAtMs > this.#timeMs) break;
-      this.#removeLease(lease.id);
+      if (lease.extended || this.#timeMs - lease.expiresAtMs <= LEASE_OVERDUE_MS_MAX)
+        this.#removeLease(lease.id);
+      else this.#renew(lease, true);
     }
   }
 
@@ -265,10 +285,14 @@ export class Store {
   #keepAlive(id: bigint): OperationResult {
     const lease = this.#leases.get(id);
     if (lease !== undefined) {
-      this.#leases.renew(lease, this.#timeMs + lease.ttlSeconds * 1000);
-      this.#writeLease(id);
+      this.#renew(lease, false);
     }
     return { type: "leaseKeepAlive", revision: this.revision, id, ttlSeconds: lease?.ttlSeconds ?? 0 };
+  }
+
+  #renew(lease: Lease, extended: boolean): void {
+    this.#leases.renew(lease, this.#timeMs + lease.ttlSeconds * 1000, extended);
+    this.#writeLease(lease.id);
   }
 
   /** Removes a lease and, in one revision, its keys. */
@@ -294,10 +318,9 @@ export class Store {
     if (lease === undefined) {
       this.#engine.delete(Table.lease, key);
     } else {
-      const value = new Writer(16).u53(lease.ttlSeconds).u53(lease.expiresAtMs).finish();
-      this.#engine.put(Table.lease, key, value);
+      this.#engine.put(Table.lease, key, writeLease(lease, new Writer(LEASE_SIZE_BYTES)).finish());
     }
-    this.#changes.addLease(id, lease?.ttlSeconds ?? 0, lease?.expiresAtMs ?? 0);
+    this.#changes.addLease(id, lease);
   }
 
   /** A lease as of the last batch, or undefined when there is none with this id. */
@@ -378,8 +401,8 @@ export class Store {
   captureCheckpoint(cid: number, extra: Uint8Array): void {
     assert(!this.#inBatch, "checkpoints lie between batches");
     const leases = this.#leases.ids().map((id) => {
-      const { ttlSeconds, expiresAtMs } = this.#leases.get(id)!;
-      return { id, ttlSeconds, expiresAtMs };
+      const { ttlSeconds, expiresAtMs, extended } = this.#leases.get(id)!;
+      return { id, ttlSeconds, expiresAtMs, extended };
     });
     const { revision, compactRevision } = this;
     this.#digest.capture(cid, encodeMisc({ revision, compactRevision, timeMs: this.#timeMs, leases, extra }));
@@ -488,7 +511,8 @@ export class Store {
       const rows = this.#engine.range(Table.lease, LEASE_FIRST, LEASE_END, Number.POSITIVE_INFINITY);
       for (const { key, value } of rows) {
         const reader = new Reader(value);
-        this.#leases.add(new Reader(key).i64(), reader.u53(), reader.u53());
+        const { ttlSeconds, expiresAtMs, extended } = readLease(reader);
+        this.#leases.add(new Reader(key).i64(), ttlSeconds, expiresAtMs, extended);
         reader.end();
       }
     } catch (error) {
