@@ -90,8 +90,15 @@ const COSTS_NOTHING: ReadonlySet<Message["type"]> = new Set([
   "fence",
   "fenceReply",
 ]);
-/** Messages that make this member read what it holds: about as much work as a signature check. */
-const ANSWERED: ReadonlySet<Message["type"]> = new Set(["stateRequest", "bundleRequest", "decisionsRequest"]);
+/** Messages that make this member read what it holds: about as much work as a signature check, and more for long answers. */
+const ANSWERED: ReadonlySet<Message["type"]> = new Set([
+  "stateRequest",
+  "bundleRequest",
+  "valueRequest",
+  "decisionsRequest",
+]);
+/** An answer costs one unit more for so many bytes: a part of a state (256 KiB and a little) is one. */
+const ANSWER_BYTES_PER_UNIT = 300_000;
 
 export class Core {
   readonly membership: Membership;
@@ -113,6 +120,8 @@ export class Core {
   wallMs = 0;
   /** Effects of the step in progress, in the order in which they must be carried out. */
   effects: ConsensusEffect[] = [];
+  /** Bytes of all messages to one member so far, answers among them. */
+  sentSizeBytes = 0;
 
   // What is decided.
   lastDecided = 0;
@@ -281,7 +290,9 @@ export class Core {
   // ---- effects
 
   send(to: number, message: Message, lane: "vote" | "bulk" = "vote"): void {
-    this.effects.push({ type: "send", to, lane, bytes: encodeMessage(message) });
+    const bytes = encodeMessage(message);
+    this.sentSizeBytes += bytes.length;
+    this.effects.push({ type: "send", to, lane, bytes });
   }
 
   sendBytes(to: number, bytes: Uint8Array, lane: "vote" | "bulk" = "vote"): void {
@@ -421,9 +432,10 @@ export class Core {
     return false;
   }
 
-  /** Notes what a message that was looked at has cost, signatures checked included. */
-  charge(from: number, { type }: Message, signatures: number): void {
-    this.budget.charge(from, signatures + (ANSWERED.has(type) ? 1 : 0));
+  /** Notes what a message that was looked at has cost: signatures checked, and an answer of so many bytes. */
+  charge(from: number, { type }: Message, signatures: number, answeredSizeBytes: number): void {
+    const answer = ANSWERED.has(type) ? 1 + Math.floor(answeredSizeBytes / ANSWER_BYTES_PER_UNIT) : 0;
+    this.budget.charge(from, signatures + answer);
   }
 
   // ---- voting rights

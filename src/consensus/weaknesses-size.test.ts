@@ -179,3 +179,18 @@ test("an operation that no bundle can hold is refused, and what comes after it i
   assert.equal(cluster.results.get(wide), "requestTooLarge");
   assert.equal(typeof cluster.results.get(small), "object");
 });
+
+test("W9: a peer that asks for the same large body again and again is charged for the bytes", () => {
+  const solo = new Solo({ self: 3 });
+  const large = solo.forge.bundle(2, 1, { operations: [new Uint8Array(MAX_BODIES_SIZE_BYTES - MIB / 4)] });
+  solo.receive(2, large.message);
+  let answers = 0;
+  for (let i = 0; i < 3_000; i++) {
+    solo.forget();
+    solo.receive(0, { type: "bundleRequest", digests: [large.reference.digest] });
+    answers += solo.sent.length;
+    if (solo.complaints.length > 0) break;
+  }
+  assert.deepEqual(solo.complaints, ["0: causes too much work"]);
+  assert.ok(answers < 1_500, `${answers} answers`);
+});

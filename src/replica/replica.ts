@@ -274,8 +274,9 @@ export class Replica {
     const core = this.#core;
     if (!core.admits(from, message)) return;
     const checkedBefore = core.checker.checked;
+    const sentBefore = core.sentSizeBytes;
     this.#handle(from, message);
-    core.charge(from, message, core.checker.checked - checkedBefore);
+    core.charge(from, message, core.checker.checked - checkedBefore, core.sentSizeBytes - sentBefore);
   }
 
   #handle(from: number, message: Message): void {
