@@ -223,3 +223,19 @@ test("a member whose execution differs stops serving and repairs itself from the
   assert.deepEqual(states, [81, 81, 81, 81]);
   assert.equal(cluster.nodes[1]!.replica.serving, true);
 });
+
+test("without a quorum no member has a leader, not even one that hears it", () => {
+  const cluster = new TestCluster(4);
+  cluster.run(300);
+  const leaders = () => cluster.nodes.map(({ replica }) => replica.leader);
+  assert.deepEqual(leaders(), [0, 0, 0, 0]);
+  // Two stand still, their connections open.
+  cluster.drop = (from, to) => from >= 2 || to >= 2;
+  cluster.run(2_000);
+  assert.deepEqual(leaders().slice(0, 2), [undefined, undefined]);
+  cluster.drop = () => false;
+  cluster.run(5_000);
+  const [leader] = leaders();
+  assert.ok(leader !== undefined);
+  assert.deepEqual(leaders(), [leader, leader, leader, leader]);
+});

@@ -155,18 +155,19 @@ export class Replica {
     return this.#core.regency;
   }
 
-  /** The leader when it is known and was heard of lately, else undefined. */
+  /**
+   * The leader when it is known and it and a quorum were heard of lately, else undefined: without a quorum nothing can
+   * be ordered or fenced here, whoever leads, and clients do better elsewhere.
+   */
   get leader(): number | undefined {
     const core = this.#core;
     if (core.phase !== "normal") return undefined;
     const limitMs = core.options.leaderTimeoutMs * Math.max(2, core.timeoutFactor);
-    if (!core.isLeader) {
-      return core.monotonicMs - core.leaderHeardAtMs <= limitMs ? core.leader : undefined;
-    }
+    if (!core.isLeader && core.monotonicMs - core.leaderHeardAtMs > limitMs) return undefined;
     const heard = core.peerHeardAtMs.filter(
-      (at, member) => member !== core.self && at > 0 && core.monotonicMs - at <= limitMs,
+      (at, member) => member === core.self || (at > 0 && core.monotonicMs - at <= limitMs),
     );
-    return heard.length + 1 >= core.membership.quorum ? core.self : undefined;
+    return heard.length >= core.membership.quorum ? core.leader : undefined;
   }
 
   get lastDecided(): number {
