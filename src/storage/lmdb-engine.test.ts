@@ -45,6 +45,23 @@ test("lmdb engine: a damaged value is recognised and not served", async () => {
   await again.close();
 });
 
+test("lmdb engine: a turn that commits much waits for the disk once, for it releases nothing meanwhile", async () => {
+  const engine = new LmdbEngine({ path: join(base, "throttle"), writeIntervalMs: 60_000 });
+  const units = 60;
+  const startedMs = performance.now();
+  for (let unit = 0; unit < units; unit++) {
+    engine.put(Table.record, Uint8Array.of(unit), new Uint8Array(2 ** 20));
+    engine.commit();
+  }
+  const durationMs = performance.now() - startedMs;
+  assert.ok(engine.isBehind);
+  // 28 of the commits come when too much waits.
+  assert.ok(durationMs < 250, `${durationMs} ms`);
+  await engine.flushed();
+  assert.ok(!engine.isBehind);
+  await engine.close();
+});
+
 test("lmdb engine: a short range among many rows in memory, most of them deletions", async () => {
   const engine = new LmdbEngine({ path: join(base, "ranges"), writeIntervalMs: 60_000 });
   const key = (n: number) => Uint8Array.of(n >> 8, n);

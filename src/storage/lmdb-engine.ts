@@ -20,7 +20,7 @@ const TABLE_NAMES = ["record", "lease", "meta"] as const;
 const CRC_SIZE_BYTES = 4;
 const WRITE_INTERVAL_MS = 1000;
 const WRITE_SIZE_BYTES = 4 * 1024 * 1024;
-/** Above this much in memory, every commit waits a little for LMDB's writer thread to catch up. */
+/** Above this much in memory, each turn that commits waits a little for LMDB's writer thread to catch up. */
 const THROTTLE_SIZE_BYTES = 32 * 1024 * 1024;
 const THROTTLE_MS = 10;
 /** What a row costs beside its bytes, roughly, more in time than in memory: 4 MiB are then some 10 ms. */
@@ -86,6 +86,8 @@ export class LmdbEngine implements Engine {
   /** A write was asked for while a unit was open: it starts when the unit ends. */
   #writeDue = false;
   #commitWaiters: (() => void)[] = [];
+  /** This turn has waited for the disk. */
+  #throttled = false;
   #timer: NodeJS.Timeout | undefined;
   #lastWrite: Promise<unknown> = Promise.resolve();
   readonly #read = new Slab();
@@ -219,11 +221,25 @@ export class LmdbEngine implements Engine {
     else if (this.#timer === undefined && !this.#open.isEmpty) {
       this.#timer = setTimeout(() => this.#write(), this.#writeIntervalMs);
     }
-    if (this.bufferedSizeBytes > THROTTLE_SIZE_BYTES) {
-      // The writer thread goes on meanwhile; blocking here is the back-pressure that bounds memory.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, THROTTLE_MS);
-    }
+    if (this.isBehind) this.#throttle();
     for (const waiter of this.#commitWaiters.splice(0)) waiter();
+  }
+
+  /**
+   * Slows the turns down to the disk's pace. Memory is released between turns only: a second wait in one turn would
+   * gain nothing, and a turn that writes very much has to ask `isBehind` and go on in another one.
+   */
+  #throttle(): void {
+    if (this.#throttled) return;
+    this.#throttled = true;
+    setImmediate(() => {
+      this.#throttled = false;
+    });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, THROTTLE_MS);
+  }
+
+  get isBehind(): boolean {
+    return this.bufferedSizeBytes > THROTTLE_SIZE_BYTES;
   }
 
   /** Bytes that are only in memory so far. */
