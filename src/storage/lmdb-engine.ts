@@ -8,13 +8,14 @@
  *
  * Each value carries a CRC-32 over its key and itself, checked whenever it is read.
  */
-import { mkdirSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { readU32, toByteString } from "../base/bytes.ts";
 import { Slab } from "../base/slab.ts";
 import { type Engine, EngineCorruptError, type EngineEntry, type Table } from "../store/engine.ts";
 import { OrderedMap } from "../store/ordered-map.ts";
+import { causeOf, named } from "./lmdb-errors.ts";
+import { makeDirectory, syncDirectory } from "./log-segment.ts";
 
 const TABLE_NAMES = ["record", "lease", "meta"] as const;
 const CRC_SIZE_BYTES = 4;
@@ -34,7 +35,10 @@ export interface LmdbEngineOptions {
   readonly path: string;
   readonly writeIntervalMs?: number;
   readonly writeSizeBytes?: number;
-  /** Called once when LMDB could not write (disk full, I/O error): the process must stop. */
+  /**
+   * Called once when LMDB could not write (disk full, I/O error), or when what it holds is damaged
+   * (EngineCorruptError, also thrown to whoever read): the process must stop.
+   */
   readonly onError?: (error: unknown) => void;
 }
 
@@ -94,21 +98,35 @@ export class LmdbEngine implements Engine {
   #failure: { readonly error: unknown } | undefined;
   #closed = false;
 
-  /** Opens or makes the environment. Throws when the directory can not be used. */
+  /** Opens or makes the environment. Throws when the directory can not be used, EngineCorruptError when it is damaged. */
   constructor(options: LmdbEngineOptions) {
     this.#writeIntervalMs = options.writeIntervalMs ?? WRITE_INTERVAL_MS;
     this.#writeSizeBytes = options.writeSizeBytes ?? WRITE_SIZE_BYTES;
     this.#onError = options.onError ?? (() => {});
-    mkdirSync(options.path, { recursive: true });
+    makeDirectory(options.path);
     const encodings = { encoding: "binary", keyEncoding: "binary" } as const;
-    this.#root = open<Buffer, Uint8Array>({ path: options.path, maxDbs: TABLE_NAMES.length, ...encodings });
-    this.#root.readerCheck();
-    this.#databases = TABLE_NAMES.map((name) =>
-      this.#root.openDB<Buffer, Uint8Array>({ name, ...encodings }),
-    );
+    let root: RootDatabase<Buffer, Uint8Array> | undefined;
+    try {
+      root = open<Buffer, Uint8Array>({ path: options.path, maxDbs: TABLE_NAMES.length, ...encodings });
+      root.readerCheck();
+      this.#root = root;
+      this.#databases = TABLE_NAMES.map((name) => root!.openDB<Buffer, Uint8Array>({ name, ...encodings }));
+    } catch (error) {
+      void root?.close();
+      throw named(error);
+    }
+    syncDirectory(options.path);
   }
 
   get(table: Table, key: Uint8Array): Uint8Array | undefined {
+    try {
+      return this.#get(table, key);
+    } catch (error) {
+      throw this.#found(error);
+    }
+  }
+
+  #get(table: Table, key: Uint8Array): Uint8Array | undefined {
     const name = toByteString(key);
     const row = this.#open.tables[table]!.get(name);
     if (row !== undefined) return row.value;
@@ -134,7 +152,11 @@ export class LmdbEngine implements Engine {
     let rowsMax = limit + FIRST_ROWS_EXTRA;
     while (entries.length < limit) {
       const buffered = this.#buffered(table, toByteString(start), end, rowsMax);
-      this.#merge(table, start, buffered.until ?? to, buffered, limit, entries);
+      try {
+        this.#merge(table, start, buffered.until ?? to, buffered, limit, entries);
+      } catch (error) {
+        throw this.#found(error);
+      }
       if (buffered.until === undefined) break;
       start = buffered.until;
       rowsMax *= 2;
@@ -269,7 +291,7 @@ export class LmdbEngine implements Engine {
         this.#root.resetReadTxn();
         this.#writing.shift();
       },
-      (error: unknown) => this.#fail(error),
+      async (error: unknown) => this.#fail(await causeOf(error)),
     );
   }
 
@@ -277,6 +299,13 @@ export class LmdbEngine implements Engine {
     if (this.#failure !== undefined) return;
     this.#failure = { error };
     this.#onError(error);
+  }
+
+  /** Damage ends the process whoever meets it: what is damaged now is whole again behind the next start. */
+  #found(error: unknown): unknown {
+    const found = named(error);
+    if (found instanceof EngineCorruptError) this.#fail(found);
+    return found;
   }
 
   #enqueue(generation: Generation): void {
@@ -364,6 +393,6 @@ function checked(table: Table, key: Uint8Array, stored: Uint8Array): Uint8Array 
   const name = TABLE_NAMES[table];
   throw new EngineCorruptError(
     `a value in table ${name} does not fit its checksum (key ${Buffer.from(key).toString("hex")}): ` +
-      "the disk or a file under the data directory was damaged; repair from peers",
+      "the disk or a file under the data directory was damaged; the next start takes the state from the other masters",
   );
 }

@@ -17,7 +17,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import {
   encodeSegmentHeader,
   NONCE_SIZE_BYTES,
@@ -93,9 +93,15 @@ export function zeroTail(path: string, from: number, sizeBytes: number): void {
   }
 }
 
-/** Makes a directory and its parents, readable by the owner only, and its entry in its parent durable. */
-export function makeDirectory(directory: string): void {
-  if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined) syncDirectory(dirname(directory));
+/** Makes a directory and its parents, readable by the owner only, each of them durably an entry of its parent. */
+export function makeDirectory(directory: string, sync: (directory: string) => void = syncDirectory): void {
+  const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
+  if (made === undefined) return;
+  const first = resolve(made);
+  for (let level = resolve(directory); ; level = dirname(level)) {
+    sync(dirname(level));
+    if (level === first || level === dirname(level)) return;
+  }
 }
 
 /** Makes the entries of a directory (files made, renamed, removed) durable. */

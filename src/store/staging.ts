@@ -66,6 +66,11 @@ function* stagedRows(engine: Engine): Generator<{ readonly chunk: number; readon
   }
 }
 
+/** Reads all that is staged, for the error where some of it is damaged: a transfer would meet it again and again. */
+export function checkStaged(engine: Engine): void {
+  for (const _ of stagedRows(engine));
+}
+
 /** Drops staged chunks that are not wanted (left over from a transfer of another state). */
 export function dropStaged(engine: Engine, isWanted: (chunk: number) => boolean): void {
   for (const { chunk, row } of stagedRows(engine)) {
