@@ -18,6 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { assert } from "../base/assert.ts";
 import {
   encodeSegmentHeader,
   NONCE_SIZE_BYTES,
@@ -78,6 +79,22 @@ export function readSegment(path: string): Buffer {
 /** A descriptor whose every write is durable when it returns: one system call where write and sync are two. */
 export function openForDurableWrites(path: string): number {
   return openSync(path, constants.O_RDWR | constants.O_DSYNC);
+}
+
+/** Writes the bytes from `from` to `to`, as they are read, to the disk. */
+export function writeAgain(path: string, from: number, to: number): void {
+  const fd = openForDurableWrites(path);
+  try {
+    const bytes = Buffer.allocUnsafe(to - from);
+    for (let at = 0; at < bytes.length; ) {
+      const count = readSync(fd, bytes, at, bytes.length - at, from + at);
+      assert(count > 0, "the file has what was read from it before");
+      at += count;
+    }
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, from + at);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Overwrites what lies after a cut with zeros, durably, so that no remains can ever be taken for a batch. */
