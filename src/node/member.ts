@@ -20,7 +20,7 @@ import { NodeHasher, NodeVerifier } from "./crypto.ts";
 import { DurableLog } from "./durable-log.ts";
 import { useFirstStartMark } from "./first-start.ts";
 import { HostLoop } from "./host-loop.ts";
-import { nextIncarnation } from "./incarnation.ts";
+import { nextIncarnation, outlived } from "./incarnation.ts";
 import type { Logger } from "./logger.ts";
 import { type MemberFiles, readMemberFiles } from "./member-files.ts";
 import { openState } from "./member-state.ts";
@@ -261,7 +261,7 @@ export class Member {
         failed: (id, reason) => backend.failed(id, reason),
         revision: (revision) => backend.revision(revision),
         trace: (event) => this.#trace(event),
-        tick: (now) => backend.tick(now.monotonicMs),
+        tick: (now) => this.#tick(now.monotonicMs),
         slowTurn: (durationMs) => {
           this.#metrics.slowTurn();
           this.#logger.warn("the process was held up", { durationMs: Math.round(durationMs) });
@@ -269,6 +269,12 @@ export class Member {
         fatal: (error) => this.#fatal(error),
       },
     });
+  }
+
+  #tick(monotonicMs: number): void {
+    this.#backend.tick(monotonicMs);
+    const { outlivedBy } = this.#replica;
+    if (outlivedBy !== undefined) this.#fatal(outlived(this.#config.dataDir, outlivedBy));
   }
 
   #trace(event: TraceEvent): void {

@@ -200,3 +200,35 @@ test("a large state is put in place step by step, and a crash in between is made
     assert.deepEqual(b.store.range(rangeOf("\0", "\0")), a.store.range(rangeOf("\0", "\0")));
   }
 });
+
+test("a member whose incarnation went back learns so from the others' table, also through a transfer", () => {
+  for (const checkpointInstances of [4, 1000]) {
+    const cluster = new TestCluster(4, { checkpointInstances });
+    cluster.run(50);
+    const node = cluster.nodes[3]!;
+    cluster.kill(3);
+    node.incarnation = 5000;
+    cluster.start(3);
+    cluster.run(200);
+    const id = cluster.submit(3, put("ahead", "1"));
+    cluster.run(200);
+    assert.ok(typeof cluster.results.get(id) === "object");
+    writes(cluster, 0, 20);
+    assert.equal(node.replica.outlivedBy, undefined);
+    cluster.kill(3);
+    writes(cluster, 0, 20);
+    node.incarnation = 1;
+    cluster.start(3, "lost");
+    assert.equal(node.replica.outlivedBy, undefined);
+    cluster.run(5000);
+    assert.equal(node.replica.outlivedBy, 5001);
+    cluster.kill(3);
+    node.incarnation = 5001;
+    cluster.start(3);
+    cluster.run(5000);
+    assert.equal(node.replica.outlivedBy, undefined);
+    const after = cluster.submit(3, put("after", "1"));
+    cluster.run(500);
+    assert.equal((cluster.results.get(after) as { type: string } | undefined)?.type, "put");
+  }
+});
