@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -151,6 +151,41 @@ test("an ephemeral demo that is killed -9 leaves no process and no file", async 
   const { child, line } = await startDemo("--ephemeral", "--client-tls", "off");
   child.kill("SIGKILL");
   await assertGone(line);
+});
+
+test("a master with a damaged record sets its state aside and takes it from the others", async (context) => {
+  const parent = mkdtempSync(join(tmpdir(), "kmmr-demo-test-"));
+  context.after(() => rmSync(parent, { recursive: true }));
+  const folder = join(parent, "demo");
+  const { child, line } = await startDemo("--data-dir", folder, "--client-tls", "off");
+  const [master] = line.masters;
+  const marker = "a value that is easy to find";
+  for (const [key, value] of [
+    ["a", marker],
+    ["b", "1"],
+  ] as const) {
+    assert.equal((await run("put", key, value, ...flags(line))).code, 0);
+  }
+  const file = join(master!.dataDir, "state", "data.mdb");
+  const deadlineMs = performance.now() + 10_000;
+  while (!readFileSync(file).includes(marker)) {
+    assert(performance.now() < deadlineMs, "the state reaches the disk");
+    await delay(100);
+  }
+  assert.equal((await run("demo", "kill", master!.name, "--data-dir", folder)).code, 0);
+  const bytes = readFileSync(file);
+  for (let at = bytes.indexOf(marker); at >= 0; at = bytes.indexOf(marker, at + 1)) bytes[at]! ^= 1;
+  writeFileSync(file, bytes);
+  assert.equal((await run("put", "c", "2", ...flags(line))).code, 0);
+  const started = await run("demo", "start", master!.name, "--data-dir", folder);
+  assert.equal(started.code, 0, started.stderr);
+  assert.ok(existsSync(join(master!.dataDir, "state-damaged", "data.mdb")));
+  const own = flags({ ...line, endpoints: [master!.clientUrl] });
+  const get = await run("get", "a", ...own);
+  assert.equal(get.stdout, `a\n${marker}\n`, get.stderr);
+  assert.equal((await run("put", "d", "3", ...own)).code, 0);
+  child.stdin!.end();
+  await ended(child);
 });
 
 test("wrong use ends with exit code 2 and says what is possible", async () => {

@@ -7,30 +7,46 @@ import { join } from "node:path";
 
 const FILE_NAME = "incarnation";
 
-/** The stored number cannot be read: going on could use an incarnation twice. */
+/** There is no incarnation with which this process could go on. */
 export class IncarnationError extends Error {
   override name = "IncarnationError";
 }
 
 /**
  * Takes the next incarnation and makes it durable before returning it. It is at least the time of day in
- * milliseconds, so that it grows even where the data directory was lost.
+ * milliseconds, so that it grows even where the data directory was lost; see `outlived` for where that is not enough.
  */
 export function nextIncarnation(dataDir: string, wallMs: number): number {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const next = Math.max(storedIncarnation(dataDir) + 1, wallMs);
+  storeIncarnation(dataDir, next);
+  return next;
+}
+
+/**
+ * An earlier life had a higher incarnation than this one: its clock was ahead, and the data directory was lost.
+ * Makes the next start begin above it, and gives the reason why there must be one.
+ */
+export function outlived(dataDir: string, incarnation: number): IncarnationError {
+  storeIncarnation(dataDir, incarnation);
+  return new IncarnationError(
+    `an earlier life of this master had incarnation ${incarnation}, above its own, so that nobody would take ` +
+      "its writes (a clock that was ahead, and a lost data directory?): the next start goes on above it",
+  );
+}
+
+function storeIncarnation(dataDir: string, incarnation: number): void {
   const fileName = join(dataDir, FILE_NAME);
   const temporary = `${fileName}.new`;
   const file = openSync(temporary, "w", 0o600);
   try {
-    writeSync(file, `${next}\n`);
+    writeSync(file, `${incarnation}\n`);
     fsyncSync(file);
   } finally {
     closeSync(file);
   }
   renameSync(temporary, fileName);
   syncFolder(dataDir);
-  return next;
 }
 
 function storedIncarnation(dataDir: string): number {

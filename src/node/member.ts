@@ -1,15 +1,15 @@
 /**
  * One master: log, state, replica, links and door, put together.
  */
-import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { toHex } from "../base/bytes.ts";
 import { Writer } from "../base/codec.ts";
 import { Gateway } from "../gateway/gateway.ts";
 import type { TraceEvent } from "../replica/contract.ts";
 import { Replica } from "../replica/replica.ts";
-import { LmdbEngine } from "../storage/lmdb-engine.ts";
-import { openLog } from "../storage/log.ts";
+import type { LmdbEngine } from "../storage/lmdb-engine.ts";
+import { type Log, openLog } from "../storage/log.ts";
+import { makeDirectory } from "../storage/log-segment.ts";
 import { QUOTA_DEFAULT_BYTES } from "../store/store.ts";
 import { type LinkLogger, Links } from "../transport/links.ts";
 import { parseAddress, parseEndpoint } from "./address.ts";
@@ -20,9 +20,10 @@ import { NodeHasher, NodeVerifier } from "./crypto.ts";
 import { DurableLog } from "./durable-log.ts";
 import { useFirstStartMark } from "./first-start.ts";
 import { HostLoop } from "./host-loop.ts";
-import { nextIncarnation } from "./incarnation.ts";
+import { nextIncarnation, outlived } from "./incarnation.ts";
 import type { Logger } from "./logger.ts";
 import { type MemberFiles, readMemberFiles } from "./member-files.ts";
+import { openState } from "./member-state.ts";
 import { Metrics } from "./metrics.ts";
 import { MetricsListener } from "./metrics-listener.ts";
 import { lockFolder, type ProcessLock } from "./process-lock.ts";
@@ -54,6 +55,15 @@ const TRACES_LOGGED_PER_SECOND = 20;
 /** A process that was told to end just before gets this long to do so. */
 const LOCK_WAIT_MS = 5_000;
 
+/** What a member is made of once its files were read. */
+interface MemberParts {
+  readonly files: MemberFiles;
+  readonly lock: ProcessLock;
+  readonly log: Log;
+  readonly engine: LmdbEngine;
+  readonly replica: Replica;
+}
+
 export class Member {
   readonly #config: Config;
   readonly #logger: Logger;
@@ -74,26 +84,20 @@ export class Member {
   #tracesInSecond = 0;
 
   /**
-   * Reads all files and the log, and makes the replica; nothing is said to anybody before `start`. Throws
+   * Reads all files, the log and the state, and makes the replica; nothing is said to anybody before `start`. Throws
    * ConfigError, LockedError, LogDamagedError, or what the system says.
    */
   static async open(config: Config, configFile: string, logger: Logger): Promise<Member> {
     const files = readMemberFiles(config, new NodeHasher());
     // The certificates are looked at before the lock is taken and an incarnation used up.
     readClientTls(config.client);
-    mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+    makeDirectory(config.dataDir);
     const lock = await lockFolder(config.dataDir, `master ${config.name}`, LOCK_WAIT_MS);
     useFirstStartMark(dirname(configFile), join(config.dataDir, "log"));
-    return new Member(config, files, lock, logger);
-  }
-
-  private constructor(config: Config, files: MemberFiles, lock: ProcessLock, logger: Logger) {
+    let member: Member | undefined;
+    // What fails before there is a member makes its first write fail.
+    const fatal = (error: unknown) => (member === undefined ? undefined : member.#fatal(error));
     const { genesis, membership, self, signer } = files;
-    this.#config = config;
-    this.#files = files;
-    this.#lock = lock;
-    this.#logger = logger;
-    const fatal = (error: unknown) => this.#fatal(error);
     const incarnation = nextIncarnation(config.dataDir, Date.now());
     const { log, recovery, finding } = openLog(join(config.dataDir, "log"), {
       owner: new Writer(16).i64(genesis.clusterId).i64(genesis.members[self]!.id).finish(),
@@ -103,24 +107,47 @@ export class Member {
     if (recovery.state === "lost") {
       logger.warn("there is no log here: this master may have lost it, and catches up before it votes");
     }
-    this.#engine = new LmdbEngine({ path: join(config.dataDir, "state"), onError: fatal });
-    this.#replica = new Replica({
-      membership,
-      self,
-      signer,
-      verifier: new NodeVerifier(),
-      hasher: new NodeHasher(),
-      engine: this.#engine,
-      recovery,
-      incarnation,
-      ...(genesis.quotaBytes === undefined ? {} : { quotaBytes: genesis.quotaBytes }),
+    const { dataDir } = config;
+    const { engine, made: replica } = await openState({ dataDir, onError: fatal, logger }, (opened) => {
+      return new Replica({
+        membership,
+        self,
+        signer,
+        verifier: new NodeVerifier(),
+        hasher: new NodeHasher(),
+        engine: opened,
+        recovery,
+        incarnation,
+        ...(genesis.quotaBytes === undefined ? {} : { quotaBytes: genesis.quotaBytes }),
+      });
     });
+    member = new Member(config, { files, lock, log, engine, replica }, logger);
+    logger.info("opened", {
+      name: config.name,
+      cluster: toHex(new Writer(8).i64(genesis.clusterId).finish()),
+      members: membership.n,
+      tolerates: membership.f,
+      incarnation,
+      log: recovery.state,
+      revision: replica.store.revision,
+      executed: replica.lastExecuted,
+    });
+    return member;
+  }
+
+  private constructor(config: Config, { files, lock, log, engine, replica }: MemberParts, logger: Logger) {
+    this.#config = config;
+    this.#files = files;
+    this.#lock = lock;
+    this.#logger = logger;
+    this.#engine = engine;
+    this.#replica = replica;
     this.#metrics = this.#createMetrics();
     this.#log = new DurableLog({
       log,
       stateFlushed: () => this.#engine.flushed(),
       synced: (durationMs) => this.#metrics.logSynced(durationMs),
-      fatal,
+      fatal: (error) => this.#fatal(error),
     });
     this.#backend = this.#createBackend();
     this.#links = this.#createLinks();
@@ -143,16 +170,6 @@ export class Member {
       (settings) => this.#gateway.renewTls(settings),
       logger.component("gateway"),
     );
-    logger.info("opened", {
-      name: config.name,
-      cluster: toHex(new Writer(8).i64(genesis.clusterId).finish()),
-      members: membership.n,
-      tolerates: membership.f,
-      incarnation,
-      log: recovery.state,
-      revision: this.#replica.store.revision,
-      executed: this.#replica.lastExecuted,
-    });
   }
 
   #createMetrics(): Metrics {
@@ -244,7 +261,7 @@ export class Member {
         failed: (id, reason) => backend.failed(id, reason),
         revision: (revision) => backend.revision(revision),
         trace: (event) => this.#trace(event),
-        tick: (now) => backend.tick(now.monotonicMs),
+        tick: (now) => this.#tick(now.monotonicMs),
         slowTurn: (durationMs) => {
           this.#metrics.slowTurn();
           this.#logger.warn("the process was held up", { durationMs: Math.round(durationMs) });
@@ -252,6 +269,12 @@ export class Member {
         fatal: (error) => this.#fatal(error),
       },
     });
+  }
+
+  #tick(monotonicMs: number): void {
+    this.#backend.tick(monotonicMs);
+    const { outlivedBy } = this.#replica;
+    if (outlivedBy !== undefined) this.#fatal(outlived(this.#config.dataDir, outlivedBy));
   }
 
   #trace(event: TraceEvent): void {

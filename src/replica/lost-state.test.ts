@@ -4,6 +4,9 @@ import { test } from "node:test";
 import { decodeLogEntry } from "../consensus/log-records.ts";
 import { decodeMessage } from "../consensus/messages.ts";
 import { MemoryEngine } from "../storage/memory-engine.ts";
+import { Table } from "../store/engine.ts";
+import { metaKey } from "../store/staging.ts";
+import { rangeOf } from "../store/test-kit.ts";
 import { put, TestCluster } from "./testing/cluster.ts";
 
 function writes(cluster: TestCluster, member: number, count: number): void {
@@ -158,4 +161,74 @@ test("the decision of a kept checkpoint is shown to others although the log has 
   cluster.send(3, 1, { type: "decisionsRequest", from: 2 });
   cluster.run(20);
   assert.ok(answers.includes("decisions") && !answers.includes("decisionClaim"), answers.join());
+});
+
+test("a large state is put in place step by step, and a crash in between is made good", () => {
+  const isSwitched = ({ engine }: { engine: MemoryEngine }) =>
+    engine.get(Table.meta, metaKey("store/install")) !== undefined;
+  for (const crash of [false, true]) {
+    const cluster = new TestCluster(4, { checkpointInstances: 8 });
+    cluster.run(50);
+    cluster.kill(3);
+    for (let i = 0; i < 40; i++) {
+      cluster.submit(0, put(`key${i}`, "v".repeat(250_000)));
+      cluster.run(10);
+    }
+    cluster.start(3);
+    const node = cluster.nodes[3]!;
+    let switchedMs = 0;
+    for (let ms = 0; ms < 10_000 && (node.replica.lastExecuted < 40 || ms < 1000); ms++) {
+      cluster.run(1);
+      if (!isSwitched(node)) continue;
+      switchedMs++;
+      assert.equal(node.replica.serving, false);
+      assert.equal(node.replica.lastExecuted, 0);
+      if (ms % 3 === 0) cluster.submit(0, put("meanwhile", "1"));
+      if (crash && switchedMs === 10) {
+        cluster.crash(3);
+        cluster.start(3);
+        assert.ok(!isSwitched(node), "done at the start");
+      }
+    }
+    assert.ok(switchedMs >= 10, `${switchedMs} ms`);
+    assert.ok(node.replica.lastExecuted >= 40, `at ${node.replica.lastExecuted}`);
+    const id = cluster.submit(3, put("after", "1"));
+    cluster.run(2000);
+    assert.equal((cluster.results.get(id) as { type: string } | undefined)?.type, "put");
+    const [a, b] = [cluster.nodes[0]!.replica, node.replica];
+    assert.equal(b.lastExecuted, a.lastExecuted);
+    assert.deepEqual(b.store.range(rangeOf("\0", "\0")), a.store.range(rangeOf("\0", "\0")));
+  }
+});
+
+test("a member whose incarnation went back learns so from the others' table, also through a transfer", () => {
+  for (const checkpointInstances of [4, 1000]) {
+    const cluster = new TestCluster(4, { checkpointInstances });
+    cluster.run(50);
+    const node = cluster.nodes[3]!;
+    cluster.kill(3);
+    node.incarnation = 5000;
+    cluster.start(3);
+    cluster.run(200);
+    const id = cluster.submit(3, put("ahead", "1"));
+    cluster.run(200);
+    assert.ok(typeof cluster.results.get(id) === "object");
+    writes(cluster, 0, 20);
+    assert.equal(node.replica.outlivedBy, undefined);
+    cluster.kill(3);
+    writes(cluster, 0, 20);
+    node.incarnation = 1;
+    cluster.start(3, "lost");
+    assert.equal(node.replica.outlivedBy, undefined);
+    cluster.run(5000);
+    assert.equal(node.replica.outlivedBy, 5001);
+    cluster.kill(3);
+    node.incarnation = 5001;
+    cluster.start(3);
+    cluster.run(5000);
+    assert.equal(node.replica.outlivedBy, undefined);
+    const after = cluster.submit(3, put("after", "1"));
+    cluster.run(500);
+    assert.equal((cluster.results.get(after) as { type: string } | undefined)?.type, "put");
+  }
 });

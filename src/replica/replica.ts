@@ -178,6 +178,16 @@ export class Replica {
     return this.#lastExecuted;
   }
 
+  /**
+   * The incarnation under which an earlier life of this member had operations decided, if it is above that of this
+   * one: then nothing that this one submits can ever be decided. Else undefined.
+   */
+  get outlivedBy(): number | undefined {
+    const { table, self, incarnation } = this.#core;
+    const decided = table.at(self).incarnation;
+    return decided > incarnation ? decided : undefined;
+  }
+
   /** Whether this replica may answer: caught up once, not far behind, not repairing, not diverged. */
   get serving(): boolean {
     return this.#caughtUp && !this.#diverged && !this.#stateSync.active;

@@ -53,6 +53,8 @@ interface Transfer {
   /** Who sent the parts of a chunk that are here; -1 for several members, none of which is to blame then. */
   readonly suppliers: Map<number, number>;
   progressAtMs: number;
+  /** The rest of putting the state in place, once all of it is here; none of it can be given up. */
+  installing: Generator<void, Uint8Array> | undefined;
 }
 
 export class StateSync {
@@ -94,6 +96,7 @@ export class StateSync {
   /** A member shows a stable checkpoint: the own log does not reach far enough, or the own state is wrong. */
   onCertificate(from: number, certificate: CheckpointCertificate, decision: DecisionCertificate): void {
     const { core } = this.#host;
+    if (this.#transfer?.installing !== undefined) return;
     if (certificate.cid <= this.#host.lastExecuted() && certificate.cid < Math.max(this.#repairFrom, 1))
       return;
     if (this.#transfer === undefined) {
@@ -121,6 +124,7 @@ export class StateSync {
       useless: new Set([...core.linked.keys()].filter((member) => !core.linked[member])),
       suppliers: new Map(),
       progressAtMs: core.monotonicMs,
+      installing: undefined,
     };
     this.#advance();
   }
@@ -209,7 +213,7 @@ export class StateSync {
     const { core } = this.#host;
     const { installer, asked, certificate } = transfer;
     if (installer.isComplete) {
-      this.#finish(transfer);
+      this.#install(transfer);
       return;
     }
     if (core.monotonicMs - transfer.progressAtMs > STALL_MS) {
@@ -253,12 +257,20 @@ export class StateSync {
     return this.#turn;
   }
 
-  #finish({ certificate, decision, installer }: Transfer): void {
-    const { core } = this.#host;
-    const checkpoint = { certificate, decision };
-    const extra = installer.finish(certificate.cid, encodeCertified(checkpoint), (store) => {
+  /** One step of putting the state in place: the next one comes with the next tick. */
+  #install(transfer: Transfer): void {
+    const { certificate, decision, installer } = transfer;
+    const proof = encodeCertified({ certificate, decision });
+    transfer.installing ??= installer.finish(certificate.cid, proof, (store) => {
       this.#host.putPosition(store, installer.extra);
     });
+    const { done, value } = transfer.installing.next();
+    if (done === true) this.#finish(transfer, value);
+  }
+
+  #finish({ certificate, decision }: Transfer, extra: Uint8Array): void {
+    const { core } = this.#host;
+    const checkpoint = { certificate, decision };
     const position = decodeAppliedPosition(new Reader(extra).bytes());
     this.#transfer = undefined;
     this.#repairFrom = 0;

@@ -45,6 +45,22 @@ test("lmdb engine: a damaged value is recognised and not served", async () => {
   await again.close();
 });
 
+test("lmdb engine: a turn that commits much waits for the disk once, for it releases nothing meanwhile", async (context) => {
+  const engine = new LmdbEngine({ path: join(base, "throttle"), writeIntervalMs: 60_000 });
+  const wait = context.mock.method(Atomics, "wait");
+  for (let turn = 1; turn <= 2; turn++) {
+    for (let unit = 0; unit < 60; unit++) {
+      engine.put(Table.record, Uint8Array.of(unit), new Uint8Array(2 ** 20));
+      engine.commit();
+    }
+    assert.equal(wait.mock.callCount(), turn);
+    assert.ok(engine.isBehind);
+    await engine.flushed();
+    assert.ok(!engine.isBehind);
+  }
+  await engine.close();
+});
+
 test("lmdb engine: a short range among many rows in memory, most of them deletions", async () => {
   const engine = new LmdbEngine({ path: join(base, "ranges"), writeIntervalMs: 60_000 });
   const key = (n: number) => Uint8Array.of(n >> 8, n);

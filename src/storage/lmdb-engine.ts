@@ -8,19 +8,20 @@
  *
  * Each value carries a CRC-32 over its key and itself, checked whenever it is read.
  */
-import { mkdirSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { readU32, toByteString } from "../base/bytes.ts";
 import { Slab } from "../base/slab.ts";
 import { type Engine, EngineCorruptError, type EngineEntry, type Table } from "../store/engine.ts";
 import { OrderedMap } from "../store/ordered-map.ts";
+import { causeOf, named } from "./lmdb-errors.ts";
+import { makeDirectory, syncDirectory } from "./log-segment.ts";
 
 const TABLE_NAMES = ["record", "lease", "meta"] as const;
 const CRC_SIZE_BYTES = 4;
 const WRITE_INTERVAL_MS = 1000;
 const WRITE_SIZE_BYTES = 4 * 1024 * 1024;
-/** Above this much in memory, every commit waits a little for LMDB's writer thread to catch up. */
+/** Above this much in memory, each turn that commits waits a little for LMDB's writer thread to catch up. */
 const THROTTLE_SIZE_BYTES = 32 * 1024 * 1024;
 const THROTTLE_MS = 10;
 /** What a row costs beside its bytes, roughly, more in time than in memory: 4 MiB are then some 10 ms. */
@@ -34,7 +35,10 @@ export interface LmdbEngineOptions {
   readonly path: string;
   readonly writeIntervalMs?: number;
   readonly writeSizeBytes?: number;
-  /** Called once when LMDB could not write (disk full, I/O error): the process must stop. */
+  /**
+   * Called once when LMDB could not write (disk full, I/O error), or when what it holds is damaged
+   * (EngineCorruptError, also thrown to whoever read): the process must stop.
+   */
   readonly onError?: (error: unknown) => void;
 }
 
@@ -86,27 +90,43 @@ export class LmdbEngine implements Engine {
   /** A write was asked for while a unit was open: it starts when the unit ends. */
   #writeDue = false;
   #commitWaiters: (() => void)[] = [];
+  /** This turn has waited for the disk. */
+  #throttled = false;
   #timer: NodeJS.Timeout | undefined;
   #lastWrite: Promise<unknown> = Promise.resolve();
   readonly #read = new Slab();
   #failure: { readonly error: unknown } | undefined;
   #closed = false;
 
-  /** Opens or makes the environment. Throws when the directory can not be used. */
+  /** Opens or makes the environment. Throws when the directory can not be used, EngineCorruptError when it is damaged. */
   constructor(options: LmdbEngineOptions) {
     this.#writeIntervalMs = options.writeIntervalMs ?? WRITE_INTERVAL_MS;
     this.#writeSizeBytes = options.writeSizeBytes ?? WRITE_SIZE_BYTES;
     this.#onError = options.onError ?? (() => {});
-    mkdirSync(options.path, { recursive: true });
+    makeDirectory(options.path);
     const encodings = { encoding: "binary", keyEncoding: "binary" } as const;
-    this.#root = open<Buffer, Uint8Array>({ path: options.path, maxDbs: TABLE_NAMES.length, ...encodings });
-    this.#root.readerCheck();
-    this.#databases = TABLE_NAMES.map((name) =>
-      this.#root.openDB<Buffer, Uint8Array>({ name, ...encodings }),
-    );
+    let root: RootDatabase<Buffer, Uint8Array> | undefined;
+    try {
+      root = open<Buffer, Uint8Array>({ path: options.path, maxDbs: TABLE_NAMES.length, ...encodings });
+      root.readerCheck();
+      this.#root = root;
+      this.#databases = TABLE_NAMES.map((name) => root!.openDB<Buffer, Uint8Array>({ name, ...encodings }));
+    } catch (error) {
+      void root?.close();
+      throw named(error);
+    }
+    syncDirectory(options.path);
   }
 
   get(table: Table, key: Uint8Array): Uint8Array | undefined {
+    try {
+      return this.#get(table, key);
+    } catch (error) {
+      throw this.#found(error);
+    }
+  }
+
+  #get(table: Table, key: Uint8Array): Uint8Array | undefined {
     const name = toByteString(key);
     const row = this.#open.tables[table]!.get(name);
     if (row !== undefined) return row.value;
@@ -132,7 +152,11 @@ export class LmdbEngine implements Engine {
     let rowsMax = limit + FIRST_ROWS_EXTRA;
     while (entries.length < limit) {
       const buffered = this.#buffered(table, toByteString(start), end, rowsMax);
-      this.#merge(table, start, buffered.until ?? to, buffered, limit, entries);
+      try {
+        this.#merge(table, start, buffered.until ?? to, buffered, limit, entries);
+      } catch (error) {
+        throw this.#found(error);
+      }
       if (buffered.until === undefined) break;
       start = buffered.until;
       rowsMax *= 2;
@@ -219,11 +243,25 @@ export class LmdbEngine implements Engine {
     else if (this.#timer === undefined && !this.#open.isEmpty) {
       this.#timer = setTimeout(() => this.#write(), this.#writeIntervalMs);
     }
-    if (this.bufferedSizeBytes > THROTTLE_SIZE_BYTES) {
-      // The writer thread goes on meanwhile; blocking here is the back-pressure that bounds memory.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, THROTTLE_MS);
-    }
+    if (this.isBehind) this.#throttle();
     for (const waiter of this.#commitWaiters.splice(0)) waiter();
+  }
+
+  /**
+   * Slows the turns down to the disk's pace. Memory is released between turns only: a second wait in one turn would
+   * gain nothing, and a turn that writes very much has to ask `isBehind` and go on in another one.
+   */
+  #throttle(): void {
+    if (this.#throttled) return;
+    this.#throttled = true;
+    setImmediate(() => {
+      this.#throttled = false;
+    });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, THROTTLE_MS);
+  }
+
+  get isBehind(): boolean {
+    return this.bufferedSizeBytes > THROTTLE_SIZE_BYTES;
   }
 
   /** Bytes that are only in memory so far. */
@@ -253,7 +291,7 @@ export class LmdbEngine implements Engine {
         this.#root.resetReadTxn();
         this.#writing.shift();
       },
-      (error: unknown) => this.#fail(error),
+      async (error: unknown) => this.#fail(await causeOf(error)),
     );
   }
 
@@ -261,6 +299,13 @@ export class LmdbEngine implements Engine {
     if (this.#failure !== undefined) return;
     this.#failure = { error };
     this.#onError(error);
+  }
+
+  /** Damage ends the process whoever meets it: what is damaged now is whole again behind the next start. */
+  #found(error: unknown): unknown {
+    const found = named(error);
+    if (found instanceof EngineCorruptError) this.#fail(found);
+    return found;
   }
 
   #enqueue(generation: Generation): void {
@@ -348,6 +393,6 @@ function checked(table: Table, key: Uint8Array, stored: Uint8Array): Uint8Array 
   const name = TABLE_NAMES[table];
   throw new EngineCorruptError(
     `a value in table ${name} does not fit its checksum (key ${Buffer.from(key).toString("hex")}): ` +
-      "the disk or a file under the data directory was damaged; repair from peers",
+      "the disk or a file under the data directory was damaged; the next start takes the state from the other masters",
   );
 }

@@ -4,9 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Prng } from "../base/prng.ts";
+import { installStaged } from "../store/staging.ts";
 import { StateInstaller } from "../store/state-transfer.ts";
 import { Store } from "../store/store.ts";
-import { answer, give, op, rangeOf, weakHasher } from "../store/test-kit.ts";
+import { answer, finishAll, give, op, rangeOf, weakHasher } from "../store/test-kit.ts";
 import type { Operation } from "../store/types.ts";
 import { LmdbEngine } from "./lmdb-engine.ts";
 import { MemoryEngine } from "./memory-engine.ts";
@@ -93,7 +94,7 @@ test("a state is transferred from memory to LMDB and found again after a restart
     }
     await new Promise((resolve) => setImmediate(resolve));
   }
-  assert.deepEqual(installer.finish(200, Uint8Array.of(7)), Uint8Array.of(1, 2));
+  assert.deepEqual(finishAll(installer, 200, Uint8Array.of(7)), Uint8Array.of(1, 2));
   assert.deepEqual(target.range(rangeOf("\0", "\0")), source.range(rangeOf("\0", "\0")));
   await engine.close();
   const again = new LmdbEngine({ path });
@@ -105,4 +106,50 @@ test("a state is transferred from memory to LMDB and found again after a restart
   while (found.work(1000));
   assert.deepEqual(found.computedCheckpoint(201)!.root, root);
   await again.close();
+});
+
+test("a large state is installed without all of it in memory, also at a start behind a crash", async () => {
+  const source = open(new MemoryEngine());
+  for (let cid = 1; cid <= 3600; cid++) {
+    source.beginBatch(cid);
+    source.execute(op.put(`key-${cid}`, new Uint8Array(16 * 1024).fill(cid)));
+    source.endBatch();
+  }
+  source.captureCheckpoint(1, new Uint8Array(0));
+  while (source.work(1000));
+  source.keepCheckpoint(1, new Uint8Array(0));
+  const { root } = source.checkpoint()!;
+  const path = join(base, "large");
+  const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+  for (const stops of [false, true]) {
+    let engine = new LmdbEngine({ path });
+    const installer = new StateInstaller(open(engine), root);
+    while (!installer.isComplete) {
+      for (const request of installer.requests(8))
+        give(installer, request, answer(source, request, 1 << 20)!);
+      await engine.flushed();
+    }
+    const buffered: number[] = [];
+    const steps = installer.finish(1, new Uint8Array(0));
+    for (let i = 0; (!stops || i < 3) && steps.next().done !== true; i++) {
+      buffered.push(engine.bufferedSizeBytes);
+      await nextTurn();
+    }
+    await engine.close();
+    engine = new LmdbEngine({ path });
+    for (const _ of installStaged(engine)) {
+      buffered.push(engine.bufferedSizeBytes);
+      await engine.flushed();
+    }
+    assert.ok(buffered.length > 10, `${buffered.length} steps`);
+    assert.ok(Math.max(...buffered) < 44 * 2 ** 20, `${Math.max(...buffered)} bytes in memory`);
+    const found = open(engine);
+    assert.deepEqual(found.checkpoint()?.root, root);
+    assert.equal(found.keyCount, source.keyCount);
+    assert.deepEqual(found.range(rangeOf("key-77")), source.range(rangeOf("key-77")));
+    // The second time all of it has to be installed again.
+    engine.clear();
+    engine.commit();
+    await engine.close();
+  }
 });

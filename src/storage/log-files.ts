@@ -106,7 +106,8 @@ export class LogFiles {
       if (following === undefined || following > sequence) return;
       const [removed] = this.#segments.splice(0, 1);
       this.#activeIndex--;
-      // A file that stays behind by an error is harmless: after the next start it is removed again.
+      // A file that stays behind by an error, or by a crash, is harmless: the next start removes it when later ones
+      // are gone, and else takes it in again, to be removed as now.
       this.#removing++;
       unlink(removed!.path, () => {
         this.#removing--;

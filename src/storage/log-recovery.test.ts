@@ -1,6 +1,16 @@
 /** Laws of recovery: nothing acknowledged is lost without a word, nothing is invented, a torn write is cut. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -9,6 +19,7 @@ import { equalBytes } from "../base/bytes.ts";
 import { Prng } from "../base/prng.ts";
 import { LogDamagedError, markFresh, type OpenedLog, openLog } from "./log.ts";
 import { SECTOR_SIZE_BYTES } from "./log-format.ts";
+import { makeDirectory } from "./log-segment.ts";
 
 type Files = Map<string, Buffer>;
 
@@ -244,6 +255,65 @@ describe("log recovery", { concurrency: false }, () => {
     );
     assert.deepEqual(snapshot(directory), damaged);
     assert.ok(records.length > 0);
+  });
+
+  it("writes the last batch again, which the system may show although the disk refused it", async () => {
+    for (const { records, files } of logs) {
+      const directory = restore(files);
+      const longAgo = new Date(1_000_000);
+      const used = [...files.keys()].filter((name) => name.endsWith(".log")).sort();
+      for (const name of used) utimesSync(join(directory, name), longAgo, longAgo);
+      const { log } = open(directory);
+      const written = used.filter((name) => statSync(join(directory, name)).mtimeMs > longAgo.getTime());
+      const active = used.findLast((name) => holdsBatches(files.get(name)!));
+      assert.deepEqual(written, [active ?? used[0]].slice(0, records.length === 0 ? 0 : 1));
+      for (const [name, bytes] of files) {
+        if (name.endsWith(".log")) assert.deepEqual(readFileSync(join(directory, name)), bytes);
+      }
+      await log.close();
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it("removes segments that a truncation left behind, and keeps them where records are missing", async () => {
+    const { records, files } = logs.find((log) => [...log.files.keys()].includes("0000000004.log"))!;
+    const whole = restore(files);
+    const { log, recovery } = open(whole);
+    assert.equal([...recovery.records].length, records.length);
+    const before = new Map([...files].filter(([name]) => name.endsWith(".log")));
+    log.truncateBefore(records.length + 1);
+    log.append(new Uint8Array(3000));
+    log.append(new Uint8Array(3000));
+    await new Promise((resolve) => log.sync(resolve));
+    await log.close();
+    const after = snapshot(whole);
+    const [first] = [...after.keys()].sort();
+    assert.ok(first! >= "0000000003.log", first);
+    // Segment 2 is gone, and 1 came back.
+    const left = restore(new Map([...after, ["0000000001.log", before.get("0000000001.log")!]]));
+    const again = open(left);
+    assert.ok([...again.recovery.records].length >= 2);
+    assert.ok(!existsSync(join(left, "0000000001.log")));
+    await again.log.close();
+    const gap = new Map(before);
+    gap.delete("0000000002.log");
+    const damaged = restore(gap);
+    assert.throws(() => open(damaged), LogDamagedError);
+    assert.deepEqual(snapshot(damaged), gap);
+  });
+
+  it("makes each new directory an entry of its parent for good", () => {
+    const synced: string[] = [];
+    const directory = newDirectory();
+    mkdirSync(directory);
+    makeDirectory(join(directory, "a/b/c"), (path) => synced.push(path));
+    assert.deepEqual(
+      synced,
+      ["a/b", "a", ""].map((path) => join(directory, path).replace(/\/$/, "")),
+    );
+    synced.length = 0;
+    makeDirectory(join(directory, "a/b"), (path) => synced.push(path));
+    assert.deepEqual(synced, []);
   });
 });
 

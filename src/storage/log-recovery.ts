@@ -38,6 +38,8 @@ type Ending =
 
 /** What a segment holds. */
 interface SegmentScan {
+  /** Where the last batch starts; where the first one would, when there is none. */
+  readonly lastOffset: number;
   readonly endOffset: number;
   readonly batches: number;
   /** Sequence of the first batch, undefined when there is none. */
@@ -66,6 +68,10 @@ export interface RecoveredLog {
   readonly nextSequence: number;
   readonly chain: number;
   readonly keptFrom: number;
+  /** Where the last batch starts in the active segment: the only one that no later one proves to be on the disk. */
+  readonly lastOffset: number;
+  /** Segments that truncation left behind; they hold nothing that is needed. */
+  readonly leftovers: readonly SegmentFile[];
   /** Set when remains after the end of the active segment must be overwritten before it is used again. */
   readonly cut: { readonly kind: "torn" | "uncertain"; readonly finding: string } | undefined;
 }
@@ -78,7 +84,8 @@ interface Position {
 
 /** Reads and checks all of a log; throws LogDamagedError or LogForeignError. */
 export function recoverLog(directory: string, owner: Uint8Array): RecoveredLog {
-  const files = lastContiguous(listSegments(directory));
+  const listed = listSegments(directory);
+  const files = lastContiguous(listed);
   const segments: RecoveredSegment[] = [];
   let position: Position | undefined;
   let keptFrom = 1;
@@ -116,6 +123,8 @@ export function recoverLog(directory: string, owner: Uint8Array): RecoveredLog {
     nextSequence: position?.nextSequence ?? 1,
     chain: position?.chain ?? CHAIN_START,
     keptFrom,
+    lastOffset: open?.scan.lastOffset ?? SECTOR_SIZE_BYTES,
+    leftovers: listed.slice(0, listed.length - files.length),
     cut,
   };
 }
@@ -195,6 +204,7 @@ function checkSegmentHeader(
 
 function scanSegment(bytes: Buffer, segment: SegmentHeader, from: Position | undefined): SegmentScan {
   let at = SECTOR_SIZE_BYTES;
+  let lastOffset = at;
   let position = from;
   let firstSequence: number | undefined;
   let batches = 0;
@@ -211,9 +221,11 @@ function scanSegment(bytes: Buffer, segment: SegmentHeader, from: Position | und
     keptFrom = Math.max(keptFrom, header.keptFrom);
     position = { nextSequence: header.firstSequence + header.recordCount, chain: header.chain };
     batches++;
+    lastOffset = at;
     at += batchSizeBytes(header.payloadSizeBytes);
   }
   return {
+    lastOffset,
     endOffset: at,
     batches,
     firstSequence,

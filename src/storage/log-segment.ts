@@ -17,7 +17,8 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
+import { assert } from "../base/assert.ts";
 import {
   encodeSegmentHeader,
   NONCE_SIZE_BYTES,
@@ -80,6 +81,22 @@ export function openForDurableWrites(path: string): number {
   return openSync(path, constants.O_RDWR | constants.O_DSYNC);
 }
 
+/** Writes the bytes from `from` to `to`, as they are read, to the disk. */
+export function writeAgain(path: string, from: number, to: number): void {
+  const fd = openForDurableWrites(path);
+  try {
+    const bytes = Buffer.allocUnsafe(to - from);
+    for (let at = 0; at < bytes.length; ) {
+      const count = readSync(fd, bytes, at, bytes.length - at, from + at);
+      assert(count > 0, "the file has what was read from it before");
+      at += count;
+    }
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, from + at);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Overwrites what lies after a cut with zeros, durably, so that no remains can ever be taken for a batch. */
 export function zeroTail(path: string, from: number, sizeBytes: number): void {
   const fd = openSync(path, "r+");
@@ -93,9 +110,15 @@ export function zeroTail(path: string, from: number, sizeBytes: number): void {
   }
 }
 
-/** Makes a directory and its parents, readable by the owner only, and its entry in its parent durable. */
-export function makeDirectory(directory: string): void {
-  if (mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined) syncDirectory(dirname(directory));
+/** Makes a directory and its parents, readable by the owner only, each of them durably an entry of its parent. */
+export function makeDirectory(directory: string, sync: (directory: string) => void = syncDirectory): void {
+  const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
+  if (made === undefined) return;
+  const first = resolve(made);
+  for (let level = resolve(directory); ; level = dirname(level)) {
+    sync(dirname(level));
+    if (level === first || level === dirname(level)) return;
+  }
 }
 
 /** Makes the entries of a directory (files made, renamed, removed) durable. */

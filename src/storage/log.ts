@@ -4,13 +4,21 @@
  * for how records become durable.
  */
 import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
 import { assert } from "../base/assert.ts";
 import type { LogRecovery } from "../replica/contract.ts";
 import { LogForeignError } from "./log-errors.ts";
 import { LOG_ID_SIZE_BYTES, MAX_OWNER_SIZE_BYTES, SECTOR_SIZE_BYTES } from "./log-format.ts";
 import { LogMarks, markFresh } from "./log-marks.ts";
 import { type RecoveredLog, type RecoveredSegment, readRecords, recoverLog } from "./log-recovery.ts";
-import { createSegment, makeDirectory, newSegmentHeader, removeUnfinished, zeroTail } from "./log-segment.ts";
+import {
+  createSegment,
+  makeDirectory,
+  newSegmentHeader,
+  removeUnfinished,
+  writeAgain,
+  zeroTail,
+} from "./log-segment.ts";
 import { Log, type LogOptions, SEGMENT_SIZE_BYTES } from "./log-writer.ts";
 
 export { LogDamagedError, LogError, LogForeignError, LogLimitError, LogWriteError } from "./log-errors.ts";
@@ -49,6 +57,8 @@ export function openLog(directory: string, options: LogOptions): OpenedLog {
   const marks = new LogMarks(directory);
   removeUnfinished(directory);
   cutTail(recovered, marks);
+  confirmLast(recovered);
+  for (const { path } of recovered.leftovers) rmSync(path, { force: true });
   const segments = recovered.segments.length > 0 ? recovered.segments : [firstSegment(directory, options)];
   const recovery: LogRecovery = {
     records: { [Symbol.iterator]: () => readRecords(recovered.segments) },
@@ -64,6 +74,15 @@ function firstSegment(directory: string, options: LogOptions): RecoveredSegment 
   const header = newSegmentHeader(1, options.segmentSizeBytes ?? SEGMENT_SIZE_BYTES, logId, options.owner);
   const file = createSegment(directory, header);
   return { ...file, header, firstSequence: undefined, endOffset: SECTOR_SIZE_BYTES };
+}
+
+/**
+ * Writes the last batch again: where the disk refused it, which ended the process before, the system may show it
+ * all the same, and would never write it by itself. All earlier ones were durable before the next was written.
+ */
+function confirmLast({ segments, activeIndex, lastOffset }: RecoveredLog): void {
+  const active = segments[activeIndex];
+  if (active !== undefined) writeAgain(active.path, lastOffset, active.endOffset);
 }
 
 /** Overwrites the remains behind the last whole batch; doubt about them outlives a crash in between. */

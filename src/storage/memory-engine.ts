@@ -76,6 +76,11 @@ export class MemoryEngine implements Engine {
     this.#open = [];
   }
 
+  /** Nothing waits for a disk here. */
+  get isBehind(): boolean {
+    return false;
+  }
+
   clear(): void {
     for (const table of this.#tables) table.clear();
     this.#sizeBytes = 0;

@@ -28,6 +28,8 @@ export interface Engine {
    * later unit never without an earlier one. Durable only some time later (`flush`).
    */
   commit(): void;
+  /** Whether more waits for the disk than should: whoever can go on later does, or memory fills. */
+  readonly isBehind: boolean;
   /** Removes everything, for a state that arrives by transfer. Atomic with what is put before `commit`. */
   clear(): void;
   /** Bytes on disk, and bytes of it in use. */

@@ -26,6 +26,9 @@ import type { KeyValue } from "./types.ts";
 const NO_VALUE = new Uint8Array(0);
 /** Records read at once when the index is built. */
 const LOAD_COUNT = 1024;
+/** A step of building it ends behind so many record bytes, or records. */
+const LOAD_STEP_SIZE_BYTES = 4 * 1024 * 1024;
+const LOAD_STEP_COUNT = 16 * LOAD_COUNT;
 export const LAST_RECORD_KEY: Uint8Array = new Uint8Array(13).fill(255);
 
 export class Keyspace implements PreviousSource {
@@ -233,8 +236,8 @@ export class Keyspace implements PreviousSource {
     this.sizes.compact(revision);
   }
 
-  /** Builds the index from the records in the engine; leases must be there already. */
-  load(revision: number, compactRevision: number): void {
+  /** Builds the index from the records in the engine, some at each step; leases must be there already. */
+  *load(revision: number, compactRevision: number): Generator<void, void> {
     this.index.clear();
     this.recent.clear();
     this.#changes = [];
@@ -243,13 +246,23 @@ export class Keyspace implements PreviousSource {
     this.#compactRevision = compactRevision;
     this.sizes.reset(compactRevision);
     let from = recordKey(0, 0);
+    let count = 0;
+    let sizeBytes = 0;
     for (;;) {
       const entries = this.#engine.range(Table.record, from, LAST_RECORD_KEY, LOAD_COUNT);
-      for (const { key, value } of entries) this.#loadRecord(key, decodeRecord(value, this));
+      for (const { key, value } of entries) {
+        this.#loadRecord(key, decodeRecord(value, this));
+        sizeBytes += value.length;
+      }
+      count += entries.length;
       if (entries.length < LOAD_COUNT) break;
       const last = entries[entries.length - 1]!.key;
       from = new Uint8Array(last.length + 1);
       from.set(last);
+      if (sizeBytes < LOAD_STEP_SIZE_BYTES && count < LOAD_STEP_COUNT) continue;
+      count = 0;
+      sizeBytes = 0;
+      yield;
     }
     this.index.scan("", undefined, (entry) => {
       if (!entry.tombstone && entry.lease !== 0n) this.leases.attach(entry.lease, entry.key);

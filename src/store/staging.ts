@@ -4,7 +4,8 @@
  *
  * Verified chunks are kept as rows of the meta table. One small unit then switches over: from there on the
  * staged chunks are the state. They are moved into place in bounded units, each of which can be done again
- * after a crash; the store does that first of all when it opens.
+ * after a crash; whoever opens the store does that first of all. Whoever moves them lets the engine write between
+ * the units, for what it has not written it holds in memory.
  */
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import { type Engine, EngineCorruptError, type EngineEntry, Table } from "./engine.ts";
@@ -71,6 +72,11 @@ function* stagedRows(engine: Engine): Generator<{ readonly chunk: number; readon
   }
 }
 
+/** Reads all that is staged, for the error where some of it is damaged: a transfer would meet it again and again. */
+export function checkStaged(engine: Engine): void {
+  for (const _ of stagedRows(engine));
+}
+
 /** Drops staged chunks that are not wanted (left over from a transfer of another state). */
 export function dropStaged(engine: Engine, isWanted: (chunk: number) => boolean): void {
   for (const { chunk, row } of stagedRows(engine)) {
@@ -80,7 +86,7 @@ export function dropStaged(engine: Engine, isWanted: (chunk: number) => boolean)
 
 /**
  * Writes, into the open unit, that the staged chunks and these leases are the state from now on. Once the
- * caller has committed, `finishInstallation` must run before anything else is read.
+ * caller has committed, `installStaged` must run to its end before anything else is read.
  */
 export function switchOver(engine: Engine, leases: readonly LeaseRow[]): void {
   const writer = new Writer(64 + leases.length * 25);
@@ -88,8 +94,8 @@ export function switchOver(engine: Engine, leases: readonly LeaseRow[]): void {
   engine.put(Table.meta, SWITCH_KEY, writer.finish());
 }
 
-/** Moves staged chunks into place when a switch was made; does nothing else. */
-export function finishInstallation(engine: Engine): void {
+/** Moves staged chunks into place when a switch was made, a unit at each step; does nothing else. */
+export function* installStaged(engine: Engine): Generator<void, void> {
   const switched = engine.get(Table.meta, SWITCH_KEY);
   if (switched === undefined) return;
   let sizeBytes = 0;
@@ -100,6 +106,7 @@ export function finishInstallation(engine: Engine): void {
     if (sizeBytes < UNIT_SIZE_BYTES) continue;
     engine.commit();
     sizeBytes = 0;
+    yield;
   }
   replaceLeases(engine, switched);
   engine.delete(Table.meta, SWITCH_KEY);

@@ -12,7 +12,7 @@ import { StateInstaller } from "./state-transfer.ts";
 import { decodeLeaves, decodeManifest, leafHash, rootHash } from "./state-tree.ts";
 import { Store } from "./store.ts";
 import { operation } from "./test-arbitraries.test.ts";
-import { fetchAll, op, weakHasher } from "./test-kit.ts";
+import { fetchAll, finishAll, op, weakHasher } from "./test-kit.ts";
 import type { Operation } from "./types.ts";
 
 const POSITION = "test/position";
@@ -284,7 +284,7 @@ test("a state that is installed brings its compaction with it, also an older one
   while (fallen.work(1000));
   const installer = new StateInstaller(fallen, calm.checkpoint()!.root);
   fetchAll(installer, calm);
-  installer.finish(21, proofOf(21));
+  finishAll(installer, 21, proofOf(21));
   assert.deepEqual(fallen.checkpoint(), calm.checkpoint());
   assert.ok(!fallen.hasWork);
   const roots = [calm, fallen].map((store) => {

@@ -301,6 +301,11 @@ export class StateDigest {
     this.#paused = true;
   }
 
+  /** Nothing that was computed can be kept any more: another state takes the place of this one. */
+  forgetComputed(): void {
+    this.#computed = [];
+  }
+
   // Serving
 
   /** The kept checkpoint's manifest, encoded. */

@@ -6,7 +6,7 @@ import { encodeOperation } from "./operation.ts";
 import { StateInstaller, TransferError } from "./state-transfer.ts";
 import { Store } from "./store.ts";
 import { plain } from "./test-arbitraries.test.ts";
-import { answer, fetchAll, give, op, rangeOf, weakHasher } from "./test-kit.ts";
+import { answer, fetchAll, finishAll, give, op, rangeOf, weakHasher } from "./test-kit.ts";
 import type { Operation } from "./types.ts";
 
 const NO_EXTRA = new Uint8Array(0);
@@ -104,7 +104,7 @@ test("a new store takes over a whole state, serves it on and goes on like the ot
   target.setMeta("own", Uint8Array.of(1));
   const installer = new StateInstaller(target, root);
   assert.ok(fetchAll(installer, source) > 20);
-  const given = installer.finish(10, PROOF, (store) => store.setMeta("applied", Uint8Array.of(10)));
+  const given = finishAll(installer, 10, PROOF, (store) => store.setMeta("applied", Uint8Array.of(10)));
   assert.deepEqual(given, extra);
   assert.deepEqual(target.getMeta("applied"), Uint8Array.of(10));
   assert.deepEqual(target.getMeta("own"), Uint8Array.of(1), "the replica's own values stay");
@@ -113,7 +113,7 @@ test("a new store takes over a whole state, serves it on and goes on like the ot
   const third = open(new MemoryEngine());
   const onward = new StateInstaller(third, root);
   fetchAll(onward, target);
-  onward.finish(10, PROOF);
+  finishAll(onward, 10, PROOF);
   for (const store of [source, target, third]) grow(store, 2, 300);
   for (const store of [target, third]) {
     assertSameState(source, store);
@@ -130,7 +130,7 @@ test("only what differs is fetched, and what is too much goes away", () => {
   const installer = new StateInstaller(target, root);
   const parts = fetchAll(installer, source, 1_000_000);
   assert.ok(parts <= 40, `${parts} chunks fetched of ${Math.ceil(source.revision / 64)}`);
-  installer.finish(1, PROOF);
+  finishAll(installer, 1, PROOF);
   assertSameState(source, target);
   const again = new StateInstaller(target, root);
   assert.equal(fetchAll(again, source), 0, "nothing differs any more");
@@ -165,7 +165,7 @@ test("a lying peer is refused part by part and changes nothing", () => {
     }
   }
   assert.ok(refused > 5, `${refused} lies refused`);
-  installer.finish(1, PROOF);
+  finishAll(installer, 1, PROOF);
   assertSameState(source, target);
 });
 
@@ -195,7 +195,7 @@ test("a transfer goes on after a break, and a crash leaves the old state or the 
     assert.deepEqual(second.checkpoint(), oldCheckpoint);
     const installer = new StateInstaller(second, root);
     fetchAll(installer, source);
-    installer.finish(5, PROOF);
+    finishAll(installer, 5, PROOF);
     assertSameState(source, second);
     // The machine loses the newest units of the installation.
     engine.flush(prng.below(engine.unflushedUnits + 1));
@@ -207,6 +207,53 @@ test("a transfer goes on after a break, and a crash leaves the old state or the 
       found.revision === oldRevision ? oldCheckpoint : source.checkpoint(),
     );
     assertServed(found);
+  }
+});
+
+test("an installation goes in bounded units, and a crash between any two of them is made good at the next start", () => {
+  const source = open(new MemoryEngine());
+  // 11 MiB: two units and a rest.
+  for (let i = 0; i < 350; i++) execute(source, i, [op.put(`k${i}`, new Uint8Array(32 * 1024).fill(i))]);
+  const { root } = checkpointOf(source, 9);
+  const staged = new MemoryEngine({ crashable: true });
+  grow(open(staged), 22, 100);
+  fetchAll(new StateInstaller(open(staged), root), source, 10_000_000);
+  staged.flush();
+  const assertAlike = (store: Store) => {
+    assert.equal(store.keyCount, source.keyCount);
+    for (let i = 0; i < 350; i++) {
+      assert.deepEqual(store.range(rangeOf(`k${i}`)), source.range(rangeOf(`k${i}`)), `k${i}`);
+    }
+  };
+  for (let stopAfter = 1; ; stopAfter++) {
+    const engine = staged.crash();
+    const target = open(engine);
+    checkpointOf(target, 3);
+    target.captureCheckpoint(4, NO_EXTRA);
+    while (target.work(1000));
+    const installer = new StateInstaller(target, root);
+    fetchAll(installer, source);
+    engine.flush();
+    const steps = installer.finish(9, PROOF);
+    let done = false;
+    for (let i = 0; i < stopAfter && !done; i++) {
+      const before = engine.unflushedUnits;
+      done = steps.next().done === true;
+      assert.ok(engine.unflushedUnits - before <= 2, "a step makes few units");
+    }
+    assert.equal(target.keepCheckpoint(4, PROOF), false, "none of the state before is kept any more");
+    // A crash that takes the newest unit, which may be the one that switches over, and one that takes nothing.
+    for (const lost of [1, 0]) {
+      engine.flush(engine.unflushedUnits - lost);
+      const found = open(engine.crash());
+      const isNew = stopAfter > 1 || lost === 0;
+      assert.equal(found.checkpoint()?.cid, isNew ? 9 : 3);
+      if (isNew) assertAlike(found);
+    }
+    if (!done) continue;
+    assertAlike(target);
+    assert.ok(stopAfter >= 4, `${stopAfter} steps`);
+    return;
   }
 });
 
@@ -223,7 +270,7 @@ test("the checkpoint before is served until the next is kept", () => {
       const target = open(new MemoryEngine());
       const installer = new StateInstaller(target, root);
       fetchAll(installer, source, 10_000);
-      installer.finish(1, PROOF);
+      finishAll(installer, 1, PROOF);
       assert.deepEqual(target.checkpoint(), source.checkpoint());
     }
     if (isComputed) assert.ok(source.keepCheckpoint(2, PROOF));
@@ -236,7 +283,7 @@ test("the checkpoint before is served until the next is kept", () => {
     const target = open(new MemoryEngine());
     const installer = new StateInstaller(target, next.root);
     fetchAll(installer, source, 10_000);
-    installer.finish(2, PROOF);
+    finishAll(installer, 2, PROOF);
     assertSameState(source, target);
   }
 });

@@ -12,7 +12,7 @@ import { DecodeError } from "../base/codec.ts";
 import type { Hasher } from "../base/crypto.ts";
 import { type Engine, Table } from "./engine.ts";
 import { recordKey } from "./record.ts";
-import { dropStaged, finishInstallation, stageChunk, stagedChunk, switchOver } from "./staging.ts";
+import { dropStaged, installStaged, stageChunk, stagedChunk, switchOver } from "./staging.ts";
 import {
   CHUNK_REVISIONS,
   decodeLeaves,
@@ -184,9 +184,15 @@ export class StateInstaller {
   /**
    * Replaces the local state, at once as far as a crash can tell, and opens it. `cid` is the instance of the
    * checkpoint, `proof` is kept with it (see Store). `putMeta` may put the replica's own named values into the
-   * unit that switches over. Gives back the replica's `extra`.
+   * unit that switches over, which is the first step. Each further step moves a bounded part of the state, or
+   * waits for the engine to write what was moved: go on with it later. Until the last one the store must not be
+   * read. Gives back the replica's `extra`.
    */
-  finish(cid: number, proof: Uint8Array, putMeta: (store: Store) => void = () => {}): Uint8Array {
+  *finish(
+    cid: number,
+    proof: Uint8Array,
+    putMeta: (store: Store) => void = () => {},
+  ): Generator<void, Uint8Array> {
     assert(
       this.isComplete && this.#misc !== undefined && this.#manifest !== undefined,
       "the transfer is complete",
@@ -203,8 +209,12 @@ export class StateInstaller {
     this.#target.putState(misc, { cid, revision, root: this.#root, manifest, proof }, this.#leaves);
     putMeta(this.#store);
     this.#engine.commit();
-    finishInstallation(this.#engine);
-    this.#target.reload();
+    yield;
+    for (const _ of installStaged(this.#engine)) {
+      do yield;
+      while (this.#engine.isBehind);
+    }
+    yield* this.#target.reload();
     return misc.extra;
   }
 

@@ -23,7 +23,7 @@ import { decodeOperation } from "./operation.ts";
 import { readRange } from "./range.ts";
 import type { StoredRecord } from "./record.ts";
 import { checkDeleteRange, checkPut, checkRange, checkTxn } from "./request-checks.ts";
-import { finishInstallation, metaKey } from "./staging.ts";
+import { installStaged, metaKey } from "./staging.ts";
 import { StateDigest } from "./state-digest.ts";
 import {
   encodeMisc,
@@ -103,8 +103,9 @@ export class Store {
     this.#changes = new ChangeDigest(options.hasher);
     this.#space = new Keyspace(options.engine, this.#leases, recentSizeBytes, this.#changes);
     this.#digest = new StateDigest(this.#space, options.engine, options.hasher);
-    finishInstallation(this.#engine);
-    this.#load();
+    // Where the engine writes behind, whoever opens it has done this already, and given it time to write.
+    atOnce(installStaged(this.#engine));
+    atOnce(this.#load());
   }
 
   /** etcd's store revision: 1 when empty, one more with every batch operation that changed a key. */
@@ -471,6 +472,7 @@ export class Store {
         putAllLeaves(this.#engine, leaves);
         putKept(this.#engine, this.#hasher, checkpoint);
         putCleanRevision(this.#engine, this.#hasher, misc.compactRevision);
+        this.#digest.forgetComputed();
       },
       reload: () => this.#load(),
     };
@@ -493,7 +495,7 @@ export class Store {
 
   // Opening
 
-  #load(): void {
+  *#load(): Generator<void, void> {
     this.#leases.clear();
     this.#timeMs = 0;
     this.#stateChanged = false;
@@ -519,7 +521,7 @@ export class Store {
       if (!(error instanceof DecodeError)) throw error;
       throw new EngineCorruptError(`the store's own rows are damaged (${error.message}); repair from peers`);
     }
-    this.#space.load(revision, compactRevision);
+    yield* this.#space.load(revision, compactRevision);
     this.#digest.load();
   }
 }
@@ -532,8 +534,13 @@ export interface InstallTarget {
   leafNow(chunk: number): Leaf | undefined;
   /** Puts the store's own rows for the state that is installed, which is the kept checkpoint from then on. */
   putState(misc: StateMisc, checkpoint: KeptCheckpoint, leaves: readonly Leaf[]): void;
-  /** Opens the installed state. */
-  reload(): void;
+  /** Opens the installed state, some records at each step. */
+  reload(): Generator<void, void>;
+}
+
+/** Runs all steps of something in one go. */
+function atOnce(steps: Generator<void, void>): void {
+  while (steps.next().done !== true);
 }
 
 function encodeStateRow(revision: number, compactRevision: number, timeMs: number): Uint8Array {

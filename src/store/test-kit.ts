@@ -110,6 +110,15 @@ export function give(installer: StateInstaller, request: TransferRequest, bytes:
   else installer.addChunkPart(request.chunk, request.offsetBytes, bytes);
 }
 
+/** Runs all steps of an installation; gives what the replica kept in the state. */
+export function finishAll(...[installer, ...of]: [StateInstaller, ...Parameters<StateInstaller["finish"]>]) {
+  const steps = installer.finish(...of);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}
+
 /** Runs a transfer to its end; gives the number of chunk parts that were fetched. */
 export function fetchAll(installer: StateInstaller, source: Store, sizeMaxBytes = 700): number {
   let parts = 0;
