@@ -5,6 +5,7 @@
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import type { Hasher, Signer, Verifier } from "../base/crypto.ts";
 import { type Bundle, decodeBundle } from "../consensus/bundle.ts";
+import { decidedByOthers } from "../consensus/catch-up.ts";
 import { Consensus, type CoreMessage, OUTBOX_MAX } from "../consensus/consensus.ts";
 import type { Core } from "../consensus/core.ts";
 import type { DecidedEntry } from "../consensus/decision-history.ts";
@@ -422,21 +423,12 @@ export class Replica {
   /** This replica serves once it has seen, by a fence of its own, that it is where the others are. */
   #checkServing(): void {
     const core = this.#core;
-    const ahead = Math.max(...core.peerDecided.filter((_, member) => core.linked[member]));
-    if (this.#caughtUp && ahead - this.#lastExecuted > SERVING_LAG_MAX && this.#isAhead(ahead)) {
-      this.#caughtUp = false;
-    }
+    // What a correct member has decided: one that lies about itself neither stops this one nor keeps it serving.
+    if (decidedByOthers(core) - this.#lastExecuted > SERVING_LAG_MAX) this.#caughtUp = false;
     if (this.#caughtUp || this.#catchUpFence !== 0 || this.#diverged) return;
     this.#catchUpFence = core.monotonicMs;
     this.#fences.add(INTERNAL_ID);
     this.#fences.begin(core.monotonicMs);
-  }
-
-  /** Whether more than f members say that they decided about that much: at least one is correct. */
-  #isAhead(ahead: number): boolean {
-    const { f } = this.#core.membership;
-    const near = this.#core.peerDecided.filter((decided) => decided > ahead - SERVING_LAG_MAX / 2);
-    return near.length > f;
   }
 
   // ---- execution
