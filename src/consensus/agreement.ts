@@ -481,8 +481,9 @@ export function install(core: Core, entry: DecidedEntry): void {
   for (const { origin, incarnation, seq } of entry.value.bundles) {
     if (origin === core.self && incarnation === core.incarnation) core.outbox.delete(seq);
   }
+  const { proposalSeenAtMs } = core.instance;
   core.nextInstance();
-  core.application.decided(entry);
+  core.application.decided(entry, proposalSeenAtMs);
 }
 
 function measureProgress(core: Core): void {

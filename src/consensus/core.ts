@@ -38,8 +38,11 @@ import { WorkBudget } from "./work-budget.ts";
 
 /** What the core asks of, and tells, the replica around it. */
 export interface Application {
-  /** The next instance is decided; executed later, in order. */
-  decided(entry: DecidedEntry): void;
+  /**
+   * The next instance is decided; executed later, in order. `proposedAtMs` is when its proposal was seen, 0 when it
+   * was not.
+   */
+  decided(entry: DecidedEntry, proposedAtMs: number): void;
   /** Chained hash of the execution up to `cid`, or undefined when it is not executed (any more known). */
   executionHash(cid: number): Uint8Array | undefined;
   /** A member's ACCEPT says that its execution up to `cid` has this hash. */

@@ -117,6 +117,8 @@ export class DecisionHistory {
   /** Instances up to this one are covered by a full, checked certificate (their own or a later one's). */
   #certified = 0;
   #covered = 0;
+  /** A checkpoint's instance: it needs a certificate of its own, though one of a later instance covers it; 0 for none. */
+  wanted = 0;
 
   constructor(membership: Membership, checker: CertificateChecker, onBadSignature: (member: number) => void) {
     this.#membership = membership;
@@ -191,8 +193,9 @@ export class DecisionHistory {
    */
   addAccept(cid: number, regency: number, digest: Uint8Array, accept: AcceptSignature): boolean {
     const entry = this.get(cid);
+    if (entry === undefined || entry.regency !== regency || entry.certificate !== undefined) return false;
     // The history keeps no more of what a certificate covers than it had then.
-    if (entry === undefined || cid <= this.#certified || entry.regency !== regency) return false;
+    if (cid <= this.#certified && cid !== this.wanted) return false;
     if (!equalBytes(entry.digest, digest) || entry.accepts[accept.member] !== undefined) return false;
     entry.accepts[accept.member] = accept;
     return true;

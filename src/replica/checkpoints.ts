@@ -14,6 +14,7 @@ import {
   type Message,
 } from "../consensus/messages.ts";
 import { checkpointStatement } from "../consensus/statements.ts";
+import { signDecided } from "../consensus/votes.ts";
 import type { Store } from "../store/store.ts";
 
 /** Instances for which one member's signatures are kept. */
@@ -59,6 +60,7 @@ export class Checkpoints {
   #sentAtMs = 0;
   /** A quorum has signed this checkpoint, and the ACCEPTs for its decision are not there yet; 0 for none. */
   #uncertified = 0;
+  #acceptsAskedAtMs = 0;
 
   constructor(host: CheckpointHost) {
     this.#host = host;
@@ -172,7 +174,10 @@ export class Checkpoints {
       if (same === undefined) byRoot.set(key, [vote]);
       else same.push(vote);
       const signatures = byRoot.get(key)!;
-      if (signatures.length >= core.membership.quorum) this.#stable({ cid, root: signed.root, signatures });
+      if (signatures.length < core.membership.quorum) continue;
+      // Once: with more signatures at hand it would become the checkpoint before itself, and all below it be cut.
+      this.#stable({ cid, root: signed.root, signatures });
+      return;
     }
   }
 
@@ -233,6 +238,7 @@ export class Checkpoints {
   /** A stable checkpoint was taken over from others, with the state behind it. */
   restart(): void {
     this.#computing = 0;
+    this.#uncertified = 0;
     this.#stableBefore = [];
     this.#keptFrom = this.#host.core.checkpoint?.cid ?? 0;
   }
@@ -259,11 +265,25 @@ export class Checkpoints {
   tick(): void {
     const { core } = this.#host;
     if (this.#uncertified !== 0) this.#considerStable(this.#uncertified);
+    if (this.#uncertified !== 0) this.#askForAccepts(this.#uncertified);
     if (core.monotonicMs - this.#sentAtMs < 10 * core.options.resendIntervalMs) return;
     this.#sentAtMs = core.monotonicMs;
     const newest = this.#signed[core.self]!.at(-1);
     if (newest === undefined || newest.cid <= (core.checkpoint?.cid ?? 0)) return;
     core.broadcast({ type: "checkpoint", ...newest });
     this.#considerStable(newest.cid);
+  }
+
+  /**
+   * The certificate of this instance does not come by itself where a run of decisions brought it, which ends with
+   * the certificate of a later one: whoever has decided it signs again.
+   */
+  #askForAccepts(cid: number): void {
+    const { core } = this.#host;
+    if (core.monotonicMs - this.#acceptsAskedAtMs < core.options.resendIntervalMs) return;
+    this.#acceptsAskedAtMs = core.monotonicMs;
+    core.history.wanted = cid;
+    signDecided(core, cid);
+    core.broadcast({ type: "acceptRequest", cid });
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Fences, nonceBase } from "./fences.ts";
+import { Fences, type NamedInstances, nonceBase } from "./fences.ts";
 
 const N = 4;
 const SELF = 0;
@@ -44,6 +44,8 @@ class World {
   readonly acknowledgedAt = new Map<number, number>();
   readonly answered = new Map<number, "fenced" | "ordered">();
   asked: { readonly nonce: number; readonly member: number }[] = [];
+  /** What members had named when reads were ordered. */
+  readonly named: NamedInstances[] = [];
   violations = 0;
   readonly fences: Fences;
 
@@ -64,8 +66,10 @@ class World {
         executed: () => this.executed,
         ask: (nonce, members) => this.asked.push(...members.map((member) => ({ nonce, member }))),
         fenced: (ids) => answer(ids, "fenced"),
-        order: (ids) => answer(ids, "ordered"),
-        suspect: () => {},
+        order: (ids, named) => {
+          this.named.push(named);
+          answer(ids, "ordered");
+        },
       },
       0,
     );
@@ -157,6 +161,53 @@ test("an instance that never comes delays a read by little: it is ordered", () =
   assert.equal(world.answered.size, 0);
   world.run({ type: "time", ms: 20 });
   assert.deepEqual([...world.answered], [[1, "ordered"]]);
+  assert.equal(world.named[0]!.get(LIAR), 1_000_000);
+});
+
+test("an instance that never comes delays no read when the others answer: any quorum of answers will do", () => {
+  const world = new World(3);
+  for (const member of [0, 1, 2]) world.run({ type: "accept", member });
+  world.run({ type: "read" });
+  world.asked.reverse();
+  // The liar answers first, then members 2 and 1.
+  for (let i = 0; i < 2; i++) world.run({ type: "answer", which: 0, lie: 1_000_000 });
+  world.run({ type: "execute" });
+  assert.equal(world.answered.size, 0, "nobody knows yet who is right");
+  world.run({ type: "answer", which: 0, lie: 0 });
+  assert.deepEqual([...world.answered], [[1, "fenced"]]);
+  assert.equal(world.fences.size, 0);
+});
+
+test("a second answer of a member counts for nothing", () => {
+  const world = new World(3);
+  world.run({ type: "read" });
+  const { nonce } = world.asked[0]!;
+  world.fences.onReply(LIAR, nonce, 7, 0);
+  world.fences.onReply(LIAR, nonce, 0, 0);
+  assert.equal(world.answered.size, 0);
+  world.fences.onReply(1, nonce, 0, 0);
+  world.fences.onReply(LIAR, nonce, 0, 0);
+  assert.equal(world.answered.size, 0);
+  world.fences.onReply(2, nonce, 0, 0);
+  assert.deepEqual([...world.answered], [[1, "fenced"]]);
+});
+
+test("a read waits a second at most, however slow instances have been, and all late ones share an operation", () => {
+  const world = new World(3);
+  for (let cid = 1; cid <= 50; cid++) world.fences.onExecuted(cid, 600_000);
+  for (let i = 0; i < 2; i++) {
+    world.run({ type: "read" });
+    world.asked.reverse();
+    for (let j = 0; j < 2; j++) world.run({ type: "answer", which: 0, lie: 1_000_000 });
+    world.asked = [];
+  }
+  assert.equal(world.fences.size, 2, "reads that wait for their instance are counted");
+  world.run({ type: "time", ms: 900 });
+  assert.equal(world.answered.size, 0);
+  world.run({ type: "time", ms: 200 });
+  assert.deepEqual([...world.answered.values()], ["ordered", "ordered"]);
+  assert.equal(world.named.length, 1);
+  assert.equal(world.fences.size, 0);
 });
 
 test("what waits is given up once, all of it", () => {
@@ -186,7 +237,6 @@ test("no process asks with the nonce of an earlier life, so that late answers to
         ask: (nonce) => asked.push(nonce),
         fenced: () => assert.fail("answered by an earlier life's answers"),
         order: () => assert.fail("nothing is late"),
-        suspect: () => assert.fail("nobody lies"),
       },
       incarnation,
     );

@@ -1,8 +1,9 @@
 /**
  * Fenced linearizable reads: one question to all voters, "which is the highest instance that you have sent
  * ACCEPT for?", serves every read that waits. Any quorum of answers shares a correct member with the quorum
- * of ACCEPTs behind every acknowledged write, so after executing up to the highest answer the own store
- * shows all that was acknowledged before the question.
+ * of ACCEPTs behind every acknowledged write, so after executing up to the highest of a quorum's answers the
+ * own store shows all that was acknowledged before the question. Since any quorum does, the lowest answers are
+ * gone by, as they come in: a liar can name an instance far ahead, but the correct members are a quorum.
  */
 
 /** Unanswered questions are asked again after this long. */
@@ -11,12 +12,27 @@ const ASK_AGAIN_MS = 100;
 const PATIENCE_MIN_MS = 50;
 /** Instances' usual duration counts this often for the patience. */
 const PATIENCE_FACTOR = 8;
-/** Reads that may wait at once. */
+/** However slow instances have been, a read waits no longer than this before it is ordered. */
+const PATIENCE_MAX_MS = 1_000;
+/** Reads that may wait at once, those that are ordered included. */
 export const FENCES_MAX = 100_000;
 
+/** The instance that each member named in its answer. */
+export type NamedInstances = ReadonlyMap<number, number>;
+
+interface Round {
+  readonly nonce: number;
+  readonly ids: readonly number[];
+  readonly answers: Map<number, number>;
+  askedAtMs: number;
+}
+
+/** A round that a quorum has answered; further answers may show that a lower instance will do. */
 interface Waiting {
-  readonly cid: number;
-  readonly ids: number[];
+  readonly nonce: number;
+  readonly ids: readonly number[];
+  readonly answers: Map<number, number>;
+  cid: number;
   readonly sinceMs: number;
 }
 
@@ -29,10 +45,11 @@ export interface FenceHost {
   executed(): number;
   ask(nonce: number, members: readonly number[]): void;
   fenced(ids: readonly number[]): void;
-  /** Orders an empty operation; its execution answers these reads. */
-  order(ids: readonly number[]): void;
-  /** A member named an instance that did not come. */
-  suspect(member: number): void;
+  /**
+   * Orders an empty operation; its execution answers these reads. An instance that was `named` before and is
+   * above the one that the operation comes to was invented.
+   */
+  order(ids: readonly number[], named: NamedInstances): void;
 }
 
 /**
@@ -47,8 +64,10 @@ export class Fences {
   readonly #host: FenceHost;
   #next: number[] = [];
   #nonce: number;
-  #round: { ids: number[]; askedAtMs: number; answers: Map<number, number> } | undefined;
+  #round: Round | undefined;
   #waiting: Waiting[] = [];
+  /** Reads in `#waiting`. */
+  #waitingCount = 0;
   #instanceMs = 1;
 
   constructor(host: FenceHost, incarnation: number) {
@@ -56,8 +75,9 @@ export class Fences {
     this.#nonce = nonceBase(incarnation);
   }
 
+  /** Reads that are not answered, but for those that are ordered. */
   get size(): number {
-    return this.#next.length + (this.#round?.ids.length ?? 0);
+    return this.#next.length + (this.#round?.ids.length ?? 0) + this.#waitingCount;
   }
 
   /** A read wants to know; it joins the next round. */
@@ -71,7 +91,7 @@ export class Fences {
     const { n, self } = this.#host;
     this.#nonce += 1;
     const answers = new Map([[self, this.#host.accepted()]]);
-    this.#round = { ids: this.#next, askedAtMs: nowMs, answers };
+    this.#round = { nonce: this.#nonce, ids: this.#next, askedAtMs: nowMs, answers };
     this.#next = [];
     const others: number[] = [];
     for (let member = 0; member < n; member++) if (member !== self) others.push(member);
@@ -80,24 +100,52 @@ export class Fences {
 
   onReply(member: number, nonce: number, accepted: number, nowMs: number): void {
     const round = this.#round;
-    if (round === undefined || nonce !== this.#nonce) return;
-    round.answers.set(member, accepted);
+    if (round?.nonce !== nonce) {
+      this.#onLateReply(member, nonce, accepted);
+      return;
+    }
+    if (!round.answers.has(member)) round.answers.set(member, accepted);
     if (round.answers.size < this.#host.quorum) return;
     this.#round = undefined;
-    const cid = Math.max(...round.answers.values());
+    const cid = this.#neededFor(round.answers);
     if (cid <= this.#host.executed()) this.#host.fenced(round.ids);
-    else this.#waiting.push({ cid, ids: round.ids, sinceMs: nowMs });
+    else {
+      this.#waiting.push({ ...round, cid, sinceMs: nowMs });
+      this.#waitingCount += round.ids.length;
+    }
     this.begin(nowMs);
   }
 
-  /** An instance was executed; `durationMs` is how long it took from its proposal. */
-  onExecuted(cid: number, durationMs: number): void {
-    this.#instanceMs += (durationMs - this.#instanceMs) / 16;
-    if (this.#waiting.length === 0) return;
-    const done = this.#waiting.filter((waiting) => waiting.cid <= cid);
-    if (done.length === 0) return;
-    this.#waiting = this.#waiting.filter((waiting) => waiting.cid > cid);
-    for (const { ids } of done) this.#host.fenced(ids);
+  /** With more answers than a quorum the highest ones are not needed: one faulty member's delays nobody. */
+  #onLateReply(member: number, nonce: number, accepted: number): void {
+    const waiting = this.#waiting.find((candidate) => candidate.nonce === nonce);
+    if (waiting === undefined || waiting.answers.has(member)) return;
+    waiting.answers.set(member, accepted);
+    waiting.cid = this.#neededFor(waiting.answers);
+    this.#release(({ cid }) => cid <= this.#host.executed());
+  }
+
+  /** The instance up to which to execute: the highest that the quorum with the lowest answers has named. */
+  #neededFor(answers: NamedInstances): number {
+    return [...answers.values()].sort((a, b) => a - b)[this.#host.quorum - 1]!;
+  }
+
+  /** An instance was executed; `durationMs` is how long it took from its proposal, where that was seen. */
+  onExecuted(cid: number, durationMs: number | undefined): void {
+    if (durationMs !== undefined) this.#instanceMs += (durationMs - this.#instanceMs) / 16;
+    this.#release((waiting) => waiting.cid <= cid);
+  }
+
+  #release(isDone: (waiting: Waiting) => boolean): void {
+    for (const { ids } of this.#take(isDone)) this.#host.fenced(ids);
+  }
+
+  #take(isTaken: (waiting: Waiting) => boolean): Waiting[] {
+    const taken = this.#waiting.filter(isTaken);
+    if (taken.length === 0) return taken;
+    this.#waiting = this.#waiting.filter((waiting) => !taken.includes(waiting));
+    for (const { ids } of taken) this.#waitingCount -= ids.length;
+    return taken;
   }
 
   tick(nowMs: number): void {
@@ -108,14 +156,22 @@ export class Fences {
       for (let member = 0; member < this.#host.n; member++) {
         if (!round.answers.has(member)) silent.push(member);
       }
-      this.#host.ask(this.#nonce, silent);
+      this.#host.ask(round.nonce, silent);
     }
-    const patienceMs = Math.max(PATIENCE_MIN_MS, PATIENCE_FACTOR * this.#instanceMs);
-    if (this.#waiting.length === 0 || nowMs - this.#waiting[0]!.sinceMs < patienceMs) return;
-    // A liar can name an instance that never comes; ordering the read is always right.
-    const late = this.#waiting.filter((waiting) => nowMs - waiting.sinceMs >= patienceMs);
-    this.#waiting = this.#waiting.filter((waiting) => nowMs - waiting.sinceMs < patienceMs);
-    for (const { ids } of late) this.#host.order(ids);
+    const usualMs = Math.max(PATIENCE_MIN_MS, PATIENCE_FACTOR * this.#instanceMs);
+    const patienceMs = Math.min(PATIENCE_MAX_MS, usualMs);
+    // While correct members do not answer, a liar can still name an instance that never comes; ordering the reads
+    // is always right. All that are late share one empty operation.
+    const late = this.#take(({ sinceMs }) => nowMs - sinceMs >= patienceMs);
+    if (late.length === 0) return;
+    const named = new Map<number, number>();
+    for (const { answers } of late) {
+      for (const [member, cid] of answers) named.set(member, Math.max(cid, named.get(member) ?? 0));
+    }
+    this.#host.order(
+      late.flatMap(({ ids }) => ids),
+      named,
+    );
   }
 
   /** Gives up everything that waits. Returns the ids. */
@@ -124,6 +180,7 @@ export class Fences {
     this.#next = [];
     this.#round = undefined;
     this.#waiting = [];
+    this.#waitingCount = 0;
     return ids;
   }
 }

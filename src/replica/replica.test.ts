@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { toHex } from "../base/bytes.ts";
-import { decodeMessage } from "../consensus/messages.ts";
+import { decodeMessage, encodeMessage } from "../consensus/messages.ts";
 import type { Operation } from "../store/types.ts";
 import { put, TestCluster } from "./testing/cluster.ts";
 
@@ -238,4 +238,26 @@ test("without a quorum no member has a leader, not even one that hears it", () =
   const [leader] = leaders();
   assert.ok(leader !== undefined);
   assert.deepEqual(leaders(), [leader, leader, leader, leader]);
+});
+
+test("a member stops serving when others are far ahead, by what correct ones say: one liar changes nothing", () => {
+  for (const lie of [0, 2 ** 52]) {
+    const cluster = new TestCluster();
+    cluster.run(200);
+    const { replica } = cluster.nodes[3]!;
+    // What it would learn by a fence does not reach it; only heartbeats do.
+    cluster.drop = (_, to, bytes) => to === 3 && decodeMessage(bytes).type !== "heartbeat";
+    cluster.alter = (from, _to, bytes) => {
+      const message = decodeMessage(bytes);
+      if (message.type !== "heartbeat") return undefined;
+      const decided = from === 0 ? lie : from === 3 ? message.decided : claimed;
+      return [encodeMessage({ ...message, decided })];
+    };
+    let claimed = 0;
+    cluster.run(500);
+    assert.equal(replica.serving, true, `member 0 says ${lie}, the others ${claimed}`);
+    claimed = 5_000;
+    cluster.run(500);
+    assert.equal(replica.serving, false, `member 0 says ${lie}, the others ${claimed}`);
+  }
 });

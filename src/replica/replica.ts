@@ -4,7 +4,8 @@
  */
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
 import type { Hasher, Signer, Verifier } from "../base/crypto.ts";
-import { decodeBundle } from "../consensus/bundle.ts";
+import { type Bundle, decodeBundle } from "../consensus/bundle.ts";
+import { decidedByOthers } from "../consensus/catch-up.ts";
 import { Consensus, type CoreMessage, OUTBOX_MAX } from "../consensus/consensus.ts";
 import type { Core } from "../consensus/core.ts";
 import type { DecidedEntry } from "../consensus/decision-history.ts";
@@ -32,7 +33,7 @@ import type { BackendErrorCode, Operation } from "../store/types.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import type { LogRecovery, Now, ReplicaInput, ReplicaOutput } from "./contract.ts";
 import { ExecutionLog } from "./execution-log.ts";
-import { FENCES_MAX, Fences } from "./fences.ts";
+import { FENCES_MAX, Fences, type NamedInstances } from "./fences.ts";
 import { Probe } from "./probe.ts";
 import { StateSync } from "./state-sync.ts";
 
@@ -72,6 +73,14 @@ interface Executable {
   readonly entry: Pick<DecidedEntry, "cid" | "digest" | "value" | "bundles">;
   /** Encoded origin table as of this instance. */
   readonly table: Uint8Array;
+  /** When its proposal was seen, by the clock of timers; 0 where it was learned otherwise. */
+  readonly proposedAtMs: number;
+}
+
+/** Reads that an empty operation answers, and how far members said to be when they asked. */
+interface OrderedFences {
+  readonly ids: readonly number[];
+  readonly named: NamedInstances;
 }
 
 export class Replica {
@@ -93,7 +102,9 @@ export class Replica {
   /** Ids of the operations in own bundles that are not executed, by seq. */
   readonly #inBundles = new Map<number, readonly number[]>();
   /** Fences that wait for the execution of an empty operation, by its operation id. */
-  readonly #orderedFences = new Map<number, readonly number[]>();
+  readonly #orderedFences = new Map<number, OrderedFences>();
+  /** Reads in `#orderedFences`. */
+  #orderedFencesCount = 0;
   #nextInternalId = INTERNAL_ID;
   #decided: Executable[] = [];
   #lastExecuted = 0;
@@ -119,7 +130,7 @@ export class Replica {
       incarnation: config.incarnation,
       options,
       application: {
-        decided: (entry) => this.#onDecided(entry),
+        decided: (entry, proposedAtMs) => this.#onDecided(entry, proposedAtMs),
         executionHash: (cid) => this.#executions.get(cid),
         executionReported: (member, cid, hash) => this.#onExecutionReport(member, cid, hash),
         timeIsDue: (wallMs) => this.#timeIsDue(wallMs),
@@ -372,10 +383,9 @@ export class Replica {
   }
 
   #fail(id: number, reason: BackendErrorCode): void {
-    const fences = this.#orderedFences.get(id);
+    const fences = this.#takeOrderedFences(id);
     if (fences !== undefined) {
-      this.#orderedFences.delete(id);
-      for (const fence of fences) this.#fail(fence, reason);
+      for (const fence of fences.ids) this.#fail(fence, reason);
     } else if (id >= 0) {
       this.#out.push({ type: "failed", id, reason });
     } else if (id === INTERNAL_ID) {
@@ -398,13 +408,13 @@ export class Replica {
           for (const member of members) core.send(member, { type: "fence", nonce });
         },
         fenced: (ids) => this.#fenced(ids),
-        order: (ids) => {
+        order: (ids, named) => {
           this.#nextInternalId -= 1;
-          this.#orderedFences.set(this.#nextInternalId, ids);
+          this.#orderedFences.set(this.#nextInternalId, { ids, named });
+          this.#orderedFencesCount += ids.length;
           this.#enqueue(this.#nextInternalId, { type: "noop" });
           this.#out.push({ type: "moreWork", when: "later" });
         },
-        suspect: (member) => core.misbehaviour(member, "named an instance that did not come"),
       },
       core.incarnation,
     );
@@ -420,7 +430,7 @@ export class Replica {
   }
 
   #fence(id: number): void {
-    if (this.#fences.size >= FENCES_MAX) this.#fail(id, "tooManyRequests");
+    if (this.#fences.size + this.#orderedFencesCount >= FENCES_MAX) this.#fail(id, "tooManyRequests");
     else this.#fences.add(id);
   }
 
@@ -437,28 +447,19 @@ export class Replica {
   /** This replica serves once it has seen, by a fence of its own, that it is where the others are. */
   #checkServing(): void {
     const core = this.#core;
-    const ahead = Math.max(...core.peerDecided.filter((_, member) => core.linked[member]));
-    if (this.#caughtUp && ahead - this.#lastExecuted > SERVING_LAG_MAX && this.#isAhead(ahead)) {
-      this.#caughtUp = false;
-    }
+    // What a correct member has decided: one that lies about itself neither stops this one nor keeps it serving.
+    if (decidedByOthers(core) - this.#lastExecuted > SERVING_LAG_MAX) this.#caughtUp = false;
     if (this.#caughtUp || this.#catchUpFence !== 0 || this.#diverged) return;
     this.#catchUpFence = core.monotonicMs;
     this.#fences.add(INTERNAL_ID);
     this.#fences.begin(core.monotonicMs);
   }
 
-  /** Whether more than f members say that they decided about that much: at least one is correct. */
-  #isAhead(ahead: number): boolean {
-    const { f } = this.#core.membership;
-    const near = this.#core.peerDecided.filter((decided) => decided > ahead - SERVING_LAG_MAX / 2);
-    return near.length > f;
-  }
-
   // ---- execution
 
-  #onDecided(entry: DecidedEntry): void {
+  #onDecided(entry: DecidedEntry, proposedAtMs: number): void {
     this.#core.table.write(scratch);
-    this.#decided.push({ entry, table: scratch.finishShared() });
+    this.#decided.push({ entry, table: scratch.finishShared(), proposedAtMs });
   }
 
   #timeIsDue(wallMs: number): boolean {
@@ -477,7 +478,7 @@ export class Replica {
     }
   }
 
-  #execute({ entry, table }: Executable): void {
+  #execute({ entry, table, proposedAtMs }: Executable): void {
     const { store } = this;
     const core = this.#core;
     // Leases expire by the batch's time, the same everywhere; never by a clock of this machine.
@@ -485,7 +486,7 @@ export class Replica {
     let sizeBytes = 0;
     for (const bundle of entry.bundles) {
       sizeBytes += bundle.encoded.length;
-      this.#executeBundle(bundle.origin, bundle.incarnation, bundle.seq, bundle.operations);
+      this.#executeBundle(entry.cid, bundle);
     }
     this.#lastExecuted = entry.cid;
     this.#executionHash = this.#hasher.hash(this.#executionHash, entry.digest, store.takeBatchDigest());
@@ -510,13 +511,10 @@ export class Replica {
       executionHash: this.#executionHash,
     });
     if (this.#executions.executed(entry.cid, this.#executionHash)) this.#diverge(entry.cid);
-    this.#fences.onExecuted(
-      entry.cid,
-      Math.max(0, this.#core.monotonicMs - this.#core.instance.proposalSeenAtMs),
-    );
+    this.#fences.onExecuted(entry.cid, proposedAtMs > 0 ? core.monotonicMs - proposedAtMs : undefined);
   }
 
-  #executeBundle(origin: number, incarnation: number, seq: number, operations: readonly Uint8Array[]): void {
+  #executeBundle(cid: number, { origin, incarnation, seq, operations }: Bundle): void {
     const core = this.#core;
     const own = origin === core.self && incarnation === core.incarnation;
     const ids = own ? this.#inBundles.get(seq) : undefined;
@@ -525,16 +523,29 @@ export class Replica {
       const id = ids?.[i];
       if (id === undefined || this.#diverged) continue;
       if (id >= 0) this.#out.push({ type: "result", id, result });
-      else this.#answerOrderedFence(id);
+      else this.#answerOrderedFence(id, cid);
     }
     if (own) this.#inBundles.delete(seq);
   }
 
-  #answerOrderedFence(id: number): void {
-    const ids = this.#orderedFences.get(id);
-    if (ids === undefined) return;
+  /** The empty operation of these reads has come to instance `cid`. */
+  #answerOrderedFence(id: number, cid: number): void {
+    const fences = this.#takeOrderedFences(id);
+    if (fences === undefined) return;
+    // Whoever accepts an instance has decided those before it, and the operation came after the answers: it is in
+    // none of them.
+    for (const [member, named] of fences.named) {
+      if (named > cid) this.#core.misbehaviour(member, "named an instance that did not come");
+    }
+    this.#fenced(fences.ids);
+  }
+
+  #takeOrderedFences(id: number): OrderedFences | undefined {
+    const fences = this.#orderedFences.get(id);
+    if (fences === undefined) return undefined;
     this.#orderedFences.delete(id);
-    this.#fenced(ids);
+    this.#orderedFencesCount -= fences.ids.length;
+    return fences;
   }
 
   #onExecutionReport(member: number, cid: number, hash: Uint8Array): void {
@@ -591,7 +602,8 @@ export class Replica {
       table.advance(value.bundles);
       const w = new Writer(64);
       table.write(w);
-      executables.push({ entry: { cid, digest: kept.digest, value, bundles }, table: w.finish() });
+      const entry = { cid, digest: kept.digest, value, bundles };
+      executables.push({ entry, table: w.finish(), proposedAtMs: 0 });
     }
     return executables;
   }

@@ -23,6 +23,10 @@ const PART_SIZE_BYTES = 256 << 10;
 const CERTIFICATE_INTERVAL_MS = 500;
 /** A transfer without progress for this long is given up; the next certificate starts another. */
 const STALL_MS = 10_000;
+/** Each part that comes lets a transfer go on for this long, so that no trickle of parts keeps it going. */
+const PART_BUYS_MS = STALL_MS / 16;
+/** The longest time for which no checkpoint is taken of a member whose last ones came to nothing. */
+const DISTRUST_MAX_MS = 8 * STALL_MS;
 
 const KINDS = ["manifest", "groupLeaves", "chunkPart"] as const;
 
@@ -43,6 +47,8 @@ interface Asked {
 }
 
 interface Transfer {
+  /** Who showed the checkpoint. */
+  readonly from: number;
   readonly certificate: CheckpointCertificate;
   readonly decision: DecisionCertificate;
   readonly installer: StateInstaller;
@@ -64,6 +70,8 @@ export class StateSync {
   #repairFrom = 0;
   #turn = 0;
   #certificateAskedAtMs = 0;
+  /** Until when no checkpoint is taken of a member, and how long that was the last time. */
+  readonly #distrusted = new Map<number, { readonly untilMs: number; readonly forMs: number }>();
 
   constructor(host: StateSyncHost) {
     this.#host = host;
@@ -105,6 +113,7 @@ export class StateSync {
       // This member may decide with the others all the while: only a newer checkpoint is worth a new start.
       return;
     }
+    if (core.monotonicMs < (this.#distrusted.get(from)?.untilMs ?? 0)) return;
     const sound =
       decision.cid === certificate.cid &&
       core.checker.checkpointRoot(certificate) &&
@@ -117,6 +126,7 @@ export class StateSync {
     // Whoever shows a checkpoint has it: ask there first.
     this.#turn = (from + core.membership.n - 1) % core.membership.n;
     this.#transfer = {
+      from,
       certificate,
       decision,
       installer: new StateInstaller(this.#host.store, certificate.root),
@@ -179,7 +189,7 @@ export class StateSync {
       try {
         noteSupplier(transfer, request, from);
         this.#take(transfer.installer, request, message.reply);
-        transfer.progressAtMs = core.monotonicMs;
+        transfer.progressAtMs = Math.min(core.monotonicMs, transfer.progressAtMs + PART_BUYS_MS);
       } catch (error) {
         if (!(error instanceof TransferError)) throw error;
         // A wrong part in front of a right one is found out with the last one only.
@@ -212,15 +222,25 @@ export class StateSync {
     if (transfer === undefined) return;
     const { core } = this.#host;
     const { installer, asked, certificate } = transfer;
+    if (transfer.installing !== undefined) {
+      this.#install(transfer);
+      return;
+    }
+    if (this.#repairFrom === 0 && certificate.cid <= core.lastDecided) {
+      // Decisions have come up to there after all: they are executed on the own state, which is whole. Nobody who
+      // shows a checkpoint that no other member hands out can stop this one.
+      this.#giveUp(certificate.cid);
+      return;
+    }
     if (installer.isComplete) {
       this.#install(transfer);
       return;
     }
     if (core.monotonicMs - transfer.progressAtMs > STALL_MS) {
-      this.#host.failed(certificate.cid);
-      this.#transfer = undefined;
-      // The state that was being replaced is still whole, but too old to go on from: ask again.
-      this.#repairFrom = Math.max(this.#repairFrom, this.#host.lastExecuted() + 1);
+      // The state that was being replaced is still whole; where it is too old to go on from, asking for decisions
+      // brings a certificate again.
+      this.#giveUp(certificate.cid);
+      this.#distrust(transfer.from);
       return;
     }
     for (const [key, { atMs, member }] of asked) {
@@ -228,7 +248,10 @@ export class StateSync {
       asked.delete(key);
       transfer.useless.add(member);
     }
-    for (const request of installer.requests(REQUESTS_MAX)) {
+    const requests = installer.requests(REQUESTS_MAX);
+    // Nothing to ask for: chunks are being held against the local state, which is progress.
+    if (requests.length === 0) transfer.progressAtMs = core.monotonicMs;
+    for (const request of requests) {
       const bytes = encodeRequest(request);
       const key = keyOf(bytes);
       if (asked.has(key)) continue;
@@ -236,6 +259,21 @@ export class StateSync {
       asked.set(key, { member, atMs: core.monotonicMs });
       core.send(member, { type: "stateRequest", cid: certificate.cid, request: bytes });
     }
+  }
+
+  #giveUp(cid: number): void {
+    this.#host.failed(cid);
+    this.#transfer = undefined;
+  }
+
+  /**
+   * The checkpoint that this member showed came to nothing: for a while, longer each time, others are heard. A
+   * faulty one could otherwise show one after another that nobody hands out, each newer than those that are.
+   */
+  #distrust(member: number): void {
+    const before = this.#distrusted.get(member)?.forMs;
+    const forMs = before === undefined ? STALL_MS : Math.min(2 * before, DISTRUST_MAX_MS);
+    this.#distrusted.set(member, { untilMs: this.#host.core.monotonicMs + forMs, forMs });
   }
 
   /** The rest of a chunk comes from whoever sent its beginning, so that a liar is known as one. */
@@ -274,6 +312,7 @@ export class StateSync {
     const position = decodeAppliedPosition(new Reader(extra).bytes());
     this.#transfer = undefined;
     this.#repairFrom = 0;
+    this.#distrusted.clear();
     core.checkpoint = certificate;
     core.checkpointDecision = decision;
     core.offered = checkpoint;

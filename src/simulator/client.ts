@@ -32,6 +32,8 @@ export class Client {
   readonly #parts: ClientParts;
   readonly #workload: Workload;
   #open = 0;
+  /** When the fenced reads began that have no answer, oldest first. */
+  readonly #openReads = new Map<ClientRecord, number>();
   #stopped = false;
   #probing = false;
   /** Writes and fenced reads that began after `probe` and succeeded. */
@@ -70,6 +72,12 @@ export class Client {
   /** Whether the member has served this client since `probe`. */
   get served(): boolean {
     return this.#probesWritten >= 2 && this.#probesRead >= 2;
+  }
+
+  /** For how long the oldest fenced read has been waiting; 0 when none is. */
+  get readWaitedMs(): number {
+    const [invokedMs] = this.#openReads.values();
+    return invokedMs === undefined ? 0 : this.#parts.scheduler.nowMs - invokedMs;
   }
 
   #planNext(): void {
@@ -112,8 +120,10 @@ export class Client {
     };
     records.push(record);
     this.#open++;
+    if (request.type === "read" && request.fenced) this.#openReads.set(record, record.invokedMs);
     const done = (answer: Answer) => {
       this.#open--;
+      this.#openReads.delete(record);
       this.#take(record, answer, probe);
       goOn();
     };

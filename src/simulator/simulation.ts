@@ -59,6 +59,8 @@ export interface SimulationHooks {
 const VIOLATIONS_MAX = 3;
 /** Time for all correct members to reach the last instance after clients have stopped. */
 const CONVERGENCE_MS = 30_000;
+/** A fenced read at a member that works has its answer within this, whatever the others name. */
+const READ_BOUND_MS = 20_000;
 
 export class Simulation implements HostObserver {
   readonly #options: SimulationOptions;
@@ -159,6 +161,9 @@ export class Simulation implements HostObserver {
         boundMs: this.#options.livenessMs,
         unserved: waiting
           .filter((client) => !client.served)
+          .map(({ id, host }) => ({ client: id, member: host.member })),
+        hangingReads: waiting
+          .filter(({ readWaitedMs }) => readWaitedMs > READ_BOUND_MS)
           .map(({ id, host }) => ({ client: id, member: host.member })),
         positions: core.map(({ member, running, lastExecuted }) => ({
           member,

@@ -257,6 +257,32 @@ test("an installation goes in bounded units, and a crash between any two of them
   }
 });
 
+test("no more chunks have memory than are asked for at once", () => {
+  const source = grownStore(11, 3_000);
+  const { root } = checkpointOf(source, 5);
+  const store = open(new MemoryEngine());
+  const target = store.installTarget();
+  let compared = 0;
+  // A chunk gets its memory when it turns out not to be there already.
+  store.installTarget = () => ({
+    ...target,
+    leafNow: (chunk) => {
+      compared += 1;
+      return target.leafNow(chunk);
+    },
+  });
+  const installer = new StateInstaller(store, root);
+  while (compared === 0) {
+    for (const request of installer.requests(2))
+      give(installer, request, answer(source, request, 4000)!.slice());
+  }
+  // Nobody answers for a while.
+  for (let i = 0; i < 10; i++) assert.equal(installer.requests(2).length, 2);
+  assert.ok(compared <= 4, `${compared} chunks are compared, and two of them asked for`);
+  fetchAll(installer, source);
+  assert.ok(compared > 10, `${compared} chunks`);
+});
+
 test("the checkpoint before is served until the next is kept", () => {
   const source = grownStore(12, 900);
   const { root } = checkpointOf(source, 1);

@@ -94,7 +94,7 @@ export class StateInstaller {
    */
   requests(countMax: number): TransferRequest[] {
     if (this.#manifest === undefined) return [{ type: "manifest" }];
-    this.#examine();
+    this.#examine(countMax);
     const requests: TransferRequest[] = [];
     for (const [chunk, { receivedBytes }] of this.#wanted) {
       if (requests.length >= countMax) return requests;
@@ -138,9 +138,12 @@ export class StateInstaller {
     this.#unexamined.push(...leaves);
   }
 
-  /** Holds some chunks against the local state and against what is staged, and wants those that differ. */
-  #examine(): void {
-    for (let i = 0; i < COMPARED_MAX; i++) {
+  /**
+   * Holds some chunks against the local state and against what is staged, and wants those that differ: no more of
+   * them than are asked for at once, since each has its memory from here on.
+   */
+  #examine(wantedMax: number): void {
+    for (let i = 0; i < COMPARED_MAX && this.#wanted.size < wantedMax; i++) {
       const leaf = this.#unexamined.pop();
       if (leaf === undefined) return;
       const { chunk, sizeBytes, hash } = leaf;

@@ -59,7 +59,9 @@ export class Solo {
 
   #start(): void {
     for (let peer = 0; peer < this.forge.membership.n; peer++) {
-      if (peer !== this.self) this.step({ type: "linkUp", peer });
+      if (peer === this.self) continue;
+      this.step({ type: "linkUp", peer });
+      this.receive(peer, { type: "heartbeat", regency: this.replica.regency, decided: 0 });
     }
   }
 

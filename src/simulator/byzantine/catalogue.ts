@@ -9,6 +9,7 @@ import {
   splitClaim,
   staleSync,
 } from "./conspiracy.ts";
+import { farFence, unstableCheckpoints } from "./false-positions.ts";
 import {
   borrowedClaim,
   falseCertificate,
@@ -65,7 +66,9 @@ const MAKERS = {
   oldStopData,
   falseCertificate,
   falseFence,
+  farFence,
   falseProgress,
+  unstableCheckpoints,
   withholdBodies,
   corruptBodies,
   forgeBundles,

@@ -257,17 +257,17 @@ test("leases: an expiry before its time, a deletion that no lease explains", () 
   judged(5_000, [granted], put(keyValue("l/0/1", 2, "c0.2")))("leases", 1);
 });
 
-test("liveness: clients without service, members that are behind or down", () => {
-  const judged = (unserved: { client: number; member: number }[], position: number, running = true) => {
+test("liveness: clients without service, reads without an answer, members that are behind or down", () => {
+  const client = { client: 1, member: 0 };
+  const judged = (unserved: (typeof client)[], position: number, running = true, hangingReads = unserved) => {
     const { report, expect } = collector();
-    checkLiveness(
-      { boundMs: 1_000, unserved, positions: [{ member: 0, running, position }], highest: 5 },
-      report,
-    );
+    const positions = [{ member: 0, running, position }];
+    checkLiveness({ boundMs: 1_000, unserved, hangingReads, positions, highest: 5 }, report);
     return expect;
   };
   judged([], 5)("liveness", 0);
-  judged([{ client: 1, member: 0 }], 5)("liveness", 1);
+  judged([client], 5, true, [])("liveness", 1);
+  judged([], 5, true, [client])("liveness", 1);
   judged([], 4)("liveness", 1);
   judged([], 5, false)("liveness", 1);
 });
