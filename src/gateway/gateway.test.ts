@@ -52,6 +52,10 @@ test("the HTTP paths answer on the port of gRPC, over HTTP/1.1 and HTTP/2", asyn
   ]);
   assert.deepEqual(await get(port, "/readyz/unknown"), [404, "404 page not found\n"]);
   assert.deepEqual(await get(port, "/health", "POST"), [405, "Method Not Allowed\n"]);
+  assert.deepEqual((await get(port, "/version", "HEAD"))[0], 405);
+  for (const method of ["HEAD", "POST", "PUT", "DELETE"]) {
+    assert.equal((await get(port, "/metrics", method))[0], 200, method);
+  }
   backend.failWith = "timeout";
   assert.deepEqual(await get(port, "/health"), [
     503,
@@ -76,6 +80,8 @@ test("the HTTP paths answer on the port of gRPC, over HTTP/1.1 and HTTP/2", asyn
   for (const name of [
     "etcd_server_has_leader 1",
     "etcd_mvcc_db_total_size_in_bytes 20480",
+    "etcd_debugging_mvcc_keys_total 1",
+    'etcd_cluster_version{cluster_version="3.6"} 1',
     "handling_seconds_bucket",
     "etcd_network_client_grpc_received_bytes_total 8",
   ]) {
