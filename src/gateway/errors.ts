@@ -3,6 +3,7 @@
  */
 import { EngineCorruptError } from "../store/engine.ts";
 import { type BackendErrorCode, StoreError, type StoreErrorCode } from "../store/types.ts";
+import type { Method } from "./grpc/method.ts";
 import { GrpcCode, type GrpcStatus } from "./grpc/status.ts";
 import { TxnTooDeepError } from "./messages/kv-requests.ts";
 import { ProtoError } from "./wire/proto-reader.ts";
@@ -45,11 +46,17 @@ export const DEADLINE_EXCEEDED: GrpcStatus = {
   message: "context deadline exceeded",
 };
 
-/** The status of what a handler threw at a request, or undefined for an error of our own. */
-export function statusOfThrown(error: unknown): GrpcStatus | undefined {
+/** grpc-go's words for a message that is none, by the kind of the method. */
+const UNREADABLE = {
+  unary: "grpc: error unmarshalling request",
+  stream: "grpc: failed to unmarshal the received message",
+} as const;
+
+/** The status of what a handler of a method threw at a request, or undefined for an error of our own. */
+export function statusOfThrown(error: unknown, kind: Method["kind"]): GrpcStatus | undefined {
   if (error instanceof StoreError) return STORE_STATUS[error.code];
   if (error instanceof ProtoError) {
-    return { code: GrpcCode.internal, message: `grpc: error unmarshalling request: ${error.message}` };
+    return { code: GrpcCode.internal, message: `${UNREADABLE[kind]}: ${error.message}` };
   }
   // Data at rest that is damaged is never served; the log tells more.
   if (error instanceof EngineCorruptError) return CORRUPT;

@@ -79,7 +79,7 @@ export class Gateway {
         pendingResponses: context.pendingResponses,
         deadlines: this.#deadlines,
         traffic,
-        statusOfThrown: (error, path) => this.#statusOfThrown(error, path),
+        statusOfThrown: (error, method) => this.#statusOfThrown(error, method),
       },
     });
     this.#listener = new Listener({
@@ -141,8 +141,8 @@ export class Gateway {
   }
 
   /** Requests that are wrong get etcd's answer; a fault of our own is logged and shown as what it is. */
-  #statusOfThrown(error: unknown, path: string): GrpcStatus {
-    const status = statusOfThrown(error);
+  #statusOfThrown(error: unknown, { kind, path }: Method): GrpcStatus {
+    const status = statusOfThrown(error, kind);
     if (status !== undefined) return status;
     this.#options.logger?.error({ err: error, path }, "a request met a fault of this process");
     const message = error instanceof Error ? error.message : String(error);

@@ -53,7 +53,8 @@ export class HttpEndpoints {
     const { pathname: path, searchParams: query } = url;
     const handler = this.#handler(path, query);
     if (handler === undefined) return failure(404, "404 page not found");
-    if (request.method !== "GET" && !(request.method === "HEAD" && READ_PATHS.has(path))) {
+    // Prometheus' handler takes every method.
+    if (request.method !== "GET" && path !== "/metrics") {
       return { ...failure(405, "Method Not Allowed"), allow: "GET" };
     }
     try {
@@ -131,8 +132,6 @@ export class HttpEndpoints {
     return { status: 200, contentType: this.#registry.contentType, body };
   }
 }
-
-const READ_PATHS: ReadonlySet<string> = new Set(["/version", "/metrics"]);
 
 const VERSION: HttpResponse = {
   status: 200,

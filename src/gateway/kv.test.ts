@@ -289,6 +289,23 @@ test("a keep-alive stream ends with Unavailable when there is no quorum", async 
   await assert.rejects(alive.next(), { code: 14, details: "etcdserver: request timed out" });
 });
 
+test("leases are listed by the time that they have left", async (context) => {
+  const { client } = await startGateway(context);
+  for (const [ID, TTL] of [
+    [1, 300],
+    [2, 200],
+    [4, 100],
+    [3, 400],
+  ]) {
+    await client.unary(`${LEASE}/LeaseGrant`, { ID, TTL });
+  }
+  const { leases } = await client.unary(`${LEASE}/LeaseLeases`);
+  assert.deepEqual(
+    leases.map(({ ID }: { ID: string }) => ID),
+    ["4", "2", "1", "3"],
+  );
+});
+
 test("members, status and health are what the backend says", async (context) => {
   const { client, backend } = await startGateway(context);
   const { header, members } = await client.unary("/etcdserverpb.Cluster/MemberList", { linearizable: true });

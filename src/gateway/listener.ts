@@ -5,6 +5,8 @@
 import http from "node:http";
 import net from "node:net";
 import tls from "node:tls";
+import { refuse } from "./grpc/call.ts";
+import { GrpcCode, type GrpcStatus } from "./grpc/status.ts";
 import type { HttpEndpoints, HttpResponse } from "./http-endpoints.ts";
 import { Http2Connection } from "./http2/connection.ts";
 import { PREFACE } from "./http2/constants.ts";
@@ -37,8 +39,13 @@ const WINDOW_SIZE_BYTES = 1024 * 1024;
 const CONNECTION_WINDOW_SIZE_BYTES = 8 * 1024 * 1024;
 /** An HTTP/1.1 connection on which nothing moves for so long is closed. */
 const HTTP1_IDLE_MS = 30_000;
+const GRPC = "application/grpc";
 /** All that a request with plain metadata needs, many times over. */
 const HEADER_LIST_SIZE_BYTES_MAX = 64 * 1024;
+const HEADERS_TOO_LONG: GrpcStatus = {
+  code: GrpcCode.resourceExhausted,
+  message: `received header list larger than max ${HEADER_LIST_SIZE_BYTES_MAX}`,
+};
 
 export class Listener {
   readonly #options: ListenerOptions;
@@ -165,7 +172,6 @@ export class Listener {
       });
     });
     server.timeout = HTTP1_IDLE_MS;
-    server.on("clientError", (_error, socket) => socket.destroy());
     return server;
   }
 
@@ -184,7 +190,10 @@ export class Listener {
       },
       {
         request: (stream, head) => {
-          if (head.contentType.startsWith("application/grpc")) this.#options.onGrpc(connection, stream, head);
+          const type = head.contentType;
+          if (head.sizeBytes > HEADER_LIST_SIZE_BYTES_MAX) refuse(stream, HEADERS_TOO_LONG, 431);
+          else if (type === GRPC || isGrpc(type)) this.#options.onGrpc(connection, stream, head);
+          else if (type.startsWith(GRPC)) refuse(stream, notGrpc(type), 415);
           else this.#answerHttp2(stream, head);
         },
         fault: this.#options.onFault,
@@ -207,6 +216,18 @@ export class Listener {
       stream.end();
     });
   }
+}
+
+/** Whether it is gRPC's content type with a subtype or parameters. */
+function isGrpc(contentType: string): boolean {
+  const next = contentType.charAt(GRPC.length);
+  return contentType.startsWith(GRPC) && (next === "+" || next === ";");
+}
+
+/** What grpc-go says about a content type that only begins like gRPC's. */
+function notGrpc(contentType: string): GrpcStatus {
+  const message = `invalid gRPC request content-type ${JSON.stringify(contentType)}`;
+  return { code: GrpcCode.invalidArgument, message };
 }
 
 function httpHeaders(answer: HttpResponse): Record<string, string> {

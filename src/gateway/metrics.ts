@@ -8,7 +8,7 @@ import type { Traffic } from "./grpc/call.ts";
 import type { Method } from "./grpc/method.ts";
 import { GRPC_CODE_NAMES } from "./grpc/status.ts";
 import type { Listener } from "./listener.ts";
-import { SERVER_VERSION, type ServiceContext } from "./services/context.ts";
+import { CLUSTER_VERSION, SERVER_VERSION, type ServiceContext } from "./services/context.ts";
 import type { WatchHub } from "./watch/watch-hub.ts";
 
 export interface ComputedMetric {
@@ -141,6 +141,14 @@ function registerState(registry: Registry, context: ServiceContext): void {
     "The revision of the last compaction in store.",
     () => backend.store.compactRevision,
   );
+  gauge(registry, "etcd_debugging_mvcc_keys_total", "Total number of keys.", () => backend.store.keyCount);
+  registerComputed(registry, {
+    name: "etcd_cluster_version",
+    help: "Which version is running. 1 for 'cluster_version' label with current cluster version",
+    type: "gauge",
+    // Without the patch version, as etcd has it.
+    samples: () => [{ labels: { cluster_version: CLUSTER_VERSION.replace(/\.\d+$/, "") }, value: 1 }],
+  });
   registerComputed(registry, {
     name: "etcd_server_version",
     help: "Which version is running. 1 for 'server_version' label with current version.",

@@ -125,7 +125,9 @@ class Pair {
     assert.equal(store.keyCount, model.keys.size);
     assert.deepEqual(
       store.leases(),
-      [...model.leases.keys()].sort((a, b) => (a < b ? -1 : 1)),
+      [...model.leases]
+        .sort(([a, one], [b, other]) => one.expiresAtMs - other.expiresAtMs || (a < b ? -1 : 1))
+        .map(([id]) => id),
     );
     for (const [id, { ttl, expiresAtMs }] of model.leases) {
       const keys = [...model.keys.values()].filter((kv) => kv.lease === id).map((kv) => kv.key);

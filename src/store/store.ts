@@ -332,9 +332,10 @@ export class Store {
     return { id, grantedTtlSeconds: ttlSeconds, expiresAtMs, keys: [...lease.keys].sort() };
   }
 
-  /** Ids of all leases, ascending. */
+  /** Ids of all leases, the next to expire first, as etcd lists them; of those due together the lowest. */
   leases(): bigint[] {
-    return this.#leases.ids();
+    const expiryMs = (id: bigint): number => this.#leases.get(id)!.expiresAtMs;
+    return this.#leases.ids().sort((a, b) => expiryMs(a) - expiryMs(b));
   }
 
   /** Agreed time at which the next lease is due; a leader then proposes even without a request. */

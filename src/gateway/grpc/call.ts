@@ -5,7 +5,12 @@ import type { Http2Connection } from "../http2/connection.ts";
 import { encodeHeaders } from "../http2/hpack.ts";
 import type { Http2Stream, StreamEvents } from "../http2/stream.ts";
 import type { DeadlineQueue, Expiring } from "./deadline.ts";
-import { checkPrefix, MessageAssembler, type PartialBytes } from "./message-assembler.ts";
+import {
+  ACCEPTED_ENCODINGS,
+  MessageAssembler,
+  type PartialBytes,
+  PREFIX_SIZE_BYTES,
+} from "./message-assembler.ts";
 import type { Method, StreamCall, StreamHandler, StreamMethod, UnaryCall, UnaryMethod } from "./method.ts";
 import { encodeGrpcMessage, GrpcCode, type GrpcStatus } from "./status.ts";
 
@@ -20,7 +25,7 @@ export interface CallContext {
   /** Bytes of gRPC messages, with their prefixes. */
   readonly traffic: Traffic;
   /** Turns what a handler threw into a status; errors of our own go to the log and end as Unknown. */
-  readonly statusOfThrown: (error: unknown, path: string) => GrpcStatus;
+  readonly statusOfThrown: (error: unknown, method: Method) => GrpcStatus;
 }
 
 /** Counts what clients sent and got. */
@@ -49,10 +54,11 @@ const LARGE_RESPONSE_BYTES = 65_536;
 /** Longer error texts are cut, so that trailers stay what they are. */
 const MESSAGE_LENGTH_MAX = 4096;
 
-const EMPTY_REQUEST: GrpcStatus = {
-  code: GrpcCode.internal,
-  message: "grpc: the client half-closed without a complete request message",
-};
+/** grpc-go's words for requests that end too soon. */
+const CUT_SHORT = "unexpected EOF";
+const EMPTY_REQUEST: GrpcStatus = { code: GrpcCode.unknown, message: "EOF" };
+const HALF_REQUEST: GrpcStatus = { code: GrpcCode.unknown, message: CUT_SHORT };
+const HALF_MESSAGE: GrpcStatus = { code: GrpcCode.internal, message: CUT_SHORT };
 const TOO_MUCH_UNREAD: GrpcStatus = {
   code: GrpcCode.resourceExhausted,
   message: "etcdserver: too many requests",
@@ -65,9 +71,18 @@ function statusFields(status: GrpcStatus): (readonly [string, string])[] {
   ];
 }
 
-/** Answers a stream that no call is made of. */
-export function refuse(stream: Http2Stream, status: GrpcStatus): void {
-  stream.end(encodeHeaders([...HEADERS, ...statusFields(status)]));
+/** Answers a stream that no call is made of; with an HTTP status of its own where grpc-go has one. */
+export function refuse(stream: Http2Stream, status: GrpcStatus, httpStatus = 200): void {
+  const [, contentType] = HEADERS;
+  const fields = [[":status", String(httpStatus)] as const, contentType!, ...statusFields(status)];
+  stream.end(encodeHeaders(fields));
+}
+
+/** Answers a stream whose messages are compressed in a way that is not known. */
+export function refuseEncoding(stream: Http2Stream, encoding: string): void {
+  const message = `grpc: Decompressor is not installed for grpc-encoding ${JSON.stringify(encoding)}`;
+  const fields = statusFields({ code: GrpcCode.unimplemented, message });
+  stream.end(encodeHeaders([...HEADERS, ["grpc-accept-encoding", ACCEPTED_ENCODINGS], ...fields]));
 }
 
 abstract class BaseCall<M extends Method> implements Expiring, StreamEvents {
@@ -147,12 +162,16 @@ export class UnaryHttp2Call extends BaseCall<UnaryMethod> implements UnaryCall {
   data(chunk: Buffer): void {
     this.context.traffic.receivedBytes += chunk.length;
     if (this.finished || this.#dispatched) return;
-    // Nearly every request arrives in one piece.
-    if (this.assembler === undefined && chunk.length >= 5 && chunk.readUInt32BE(1) === chunk.length - 5) {
-      const { messageSizeBytesMax } = this.context;
-      const failure = checkPrefix(chunk[0]!, chunk.length - 5, messageSizeBytesMax, this.encoding);
-      if (failure !== undefined) this.fail(failure);
-      else this.#dispatch(chunk.subarray(5));
+    const sizeBytes = chunk.length - PREFIX_SIZE_BYTES;
+    // Nearly every request arrives in one piece, and not compressed.
+    if (
+      this.assembler === undefined &&
+      sizeBytes >= 0 &&
+      sizeBytes <= this.context.messageSizeBytesMax &&
+      chunk[0] === 0 &&
+      chunk.readUInt32BE(1) === sizeBytes
+    ) {
+      this.#dispatch(chunk.subarray(PREFIX_SIZE_BYTES));
       return;
     }
     this.assemble(chunk, (message) => this.#dispatch(message));
@@ -164,12 +183,12 @@ export class UnaryHttp2Call extends BaseCall<UnaryMethod> implements UnaryCall {
     try {
       this.method.handle(message, this);
     } catch (error) {
-      this.fail(this.context.statusOfThrown(error, this.method.path));
+      this.fail(this.context.statusOfThrown(error, this.method));
     }
   }
 
   end(): void {
-    if (!this.#dispatched) this.fail(EMPTY_REQUEST);
+    if (!this.#dispatched) this.fail(this.assembler?.begun === true ? HALF_REQUEST : EMPTY_REQUEST);
   }
 
   drained(): void {}
@@ -194,7 +213,7 @@ export class UnaryHttp2Call extends BaseCall<UnaryMethod> implements UnaryCall {
     try {
       work();
     } catch (error) {
-      this.fail(this.context.statusOfThrown(error, this.method.path));
+      this.fail(this.context.statusOfThrown(error, this.method));
     }
   }
 
@@ -215,7 +234,7 @@ export class StreamHttp2Call extends BaseCall<StreamMethod> implements StreamCal
     try {
       this.#handler = this.method.open(this, { requireLeader });
     } catch (error) {
-      this.fail(this.context.statusOfThrown(error, this.method.path));
+      this.fail(this.context.statusOfThrown(error, this.method));
     }
     // The service may have ended the call before there was a handler to tell.
     if (this.finished) this.#close();
@@ -233,12 +252,13 @@ export class StreamHttp2Call extends BaseCall<StreamMethod> implements StreamCal
       try {
         this.#handler?.message(message);
       } catch (error) {
-        this.fail(this.context.statusOfThrown(error, this.method.path));
+        this.fail(this.context.statusOfThrown(error, this.method));
       }
     });
   }
 
   end(): void {
+    if (this.assembler?.begun === true) this.fail(HALF_MESSAGE);
     if (!this.finished) this.#handler?.halfClose();
   }
 

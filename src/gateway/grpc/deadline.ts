@@ -16,6 +16,15 @@ export function parseTimeoutMs(text: string): number | undefined {
   return Number(match[1]) * UNIT_MS[match[2]!]!;
 }
 
+/** What grpc-go says about a `grpc-timeout` header that is none. */
+export function timeoutComplaint(text: string): string {
+  const quoted = JSON.stringify(text);
+  if (text.length < 2) return `transport: timeout string is too short: ${quoted}`;
+  if (text.length > 9) return `transport: timeout string is too long: ${quoted}`;
+  if (UNIT_MS[text.at(-1)!] === undefined) return `transport: timeout unit is not recognized: ${quoted}`;
+  return `strconv.ParseUint: parsing ${JSON.stringify(text.slice(0, -1))}: invalid syntax`;
+}
+
 /** How late an expiry may be noticed. */
 const SLOT_MS = 32;
 

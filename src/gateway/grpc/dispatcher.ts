@@ -1,11 +1,16 @@
 /** Finds the method of each HTTP/2 stream and starts its call. */
+import { DEADLINE_EXCEEDED } from "../errors.ts";
 import type { Http2Connection } from "../http2/connection.ts";
 import type { RequestHead } from "../http2/hpack.ts";
 import type { Http2Stream } from "../http2/stream.ts";
-import { type CallContext, refuse, StreamHttp2Call, UnaryHttp2Call } from "./call.ts";
-import { parseTimeoutMs } from "./deadline.ts";
+import { type CallContext, refuse, refuseEncoding, StreamHttp2Call, UnaryHttp2Call } from "./call.ts";
+import { parseTimeoutMs, timeoutComplaint } from "./deadline.ts";
+import { isKnownEncoding } from "./message-assembler.ts";
 import type { Method } from "./method.ts";
 import { GrpcCode, type GrpcStatus } from "./status.ts";
+
+/** A call with less time is over before it begins: it is not executed, as etcd does not. */
+const TIMEOUT_MIN_MS = 0.01;
 
 export interface DispatcherOptions {
   readonly context: CallContext;
@@ -29,17 +34,32 @@ export class Dispatcher {
     }
   }
 
-  /** Handles a stream whose content type is gRPC's. */
+  /** Handles a stream whose content type is gRPC's. The order of the refusals is grpc-go's. */
   dispatch(connection: Http2Connection, stream: Http2Stream, head: RequestHead): void {
+    const { grpcTimeout, grpcEncoding } = head;
+    const timeoutMs = grpcTimeout === undefined ? undefined : parseTimeoutMs(grpcTimeout);
+    if (grpcTimeout !== undefined && timeoutMs === undefined) {
+      const message = `malformed grpc-timeout: ${timeoutComplaint(grpcTimeout)}`;
+      refuse(stream, { code: GrpcCode.internal, message }, 400);
+      return;
+    }
+    if (head.method !== "POST") {
+      const verb = JSON.stringify(head.method);
+      const message = `Received a HEADERS frame with :method ${verb} which should be POST`;
+      refuse(stream, { code: GrpcCode.internal, message }, 405);
+      return;
+    }
+    if (timeoutMs !== undefined && timeoutMs < TIMEOUT_MIN_MS) {
+      refuse(stream, DEADLINE_EXCEEDED);
+      return;
+    }
     const method = this.#methods.get(head.path);
     if (method === undefined) {
       refuse(stream, this.#unknownMethod(head.path));
       return;
     }
-    const { grpcTimeout } = head;
-    const timeoutMs = grpcTimeout === undefined ? undefined : parseTimeoutMs(grpcTimeout);
-    if (grpcTimeout !== undefined && timeoutMs === undefined) {
-      refuse(stream, { code: GrpcCode.internal, message: `malformed grpc-timeout: "${grpcTimeout}"` });
+    if (grpcEncoding !== undefined && !isKnownEncoding(grpcEncoding)) {
+      refuseEncoding(stream, grpcEncoding);
       return;
     }
     const requireLeader = head.hasLeader === "true";
@@ -52,7 +72,7 @@ export class Dispatcher {
         return;
       }
     }
-    const place = { connection, stream, context: this.#context, encoding: head.grpcEncoding };
+    const place = { connection, stream, context: this.#context, encoding: grpcEncoding };
     if (method.kind === "unary") {
       const call = new UnaryHttp2Call(method, place);
       if (timeoutMs !== undefined) call.expireAfter(timeoutMs);

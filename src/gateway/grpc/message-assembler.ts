@@ -1,7 +1,14 @@
 /** Cuts the bytes of a gRPC request stream into messages. */
+import { gunzipSync } from "node:zlib";
 import { GrpcCode, type GrpcStatus } from "./status.ts";
 
-const PREFIX_SIZE_BYTES = 5;
+/** Compressed flag and length in front of every gRPC message. */
+export const PREFIX_SIZE_BYTES = 5;
+/** The flag in the prefix of a compressed message. */
+const COMPRESSED = 1;
+const GZIP = "gzip";
+/** The compressions of messages that are taken, as `grpc-accept-encoding` says it. */
+export const ACCEPTED_ENCODINGS: string = `identity,${GZIP}`;
 
 /** Counts the bytes of all requests that are not complete yet, so that they can be bounded. */
 export interface PartialBytes {
@@ -21,7 +28,7 @@ export class MessageAssembler {
 
   /**
    * Takes the next bytes and gives every message that is complete now, without its prefix, to `take`. Messages
-   * that came in one chunk are views of it. Returns why the call has to fail, if it has to.
+   * that came in one chunk, and not compressed, are views of it. Returns why the call has to fail, if it has to.
    */
   push(chunk: Buffer, encoding: string | undefined, take: (message: Buffer) => void): GrpcStatus | undefined {
     let bytes = chunk;
@@ -35,11 +42,15 @@ export class MessageAssembler {
     let at = 0;
     while (bytes.length - at >= PREFIX_SIZE_BYTES) {
       const size = bytes.readUInt32BE(at + 1);
-      const failure = checkPrefix(bytes[at]!, size, this.#sizeBytesMax, encoding);
+      const flag = bytes[at]!;
+      const failure = checkPrefix(flag, size, this.#sizeBytesMax, encoding);
       if (failure !== undefined) return failure;
       if (bytes.length - at - PREFIX_SIZE_BYTES < size) break;
       at += PREFIX_SIZE_BYTES + size;
-      take(bytes.subarray(at - size, at));
+      let message: Buffer | GrpcStatus = bytes.subarray(at - size, at);
+      if (flag === COMPRESSED) message = decompressed(message, this.#sizeBytesMax);
+      if (!(message instanceof Uint8Array)) return message;
+      take(message);
     }
     if (at < bytes.length) {
       this.#chunks.push(at === 0 ? bytes : bytes.subarray(at));
@@ -51,6 +62,11 @@ export class MessageAssembler {
   /** Whether part of a message is here. */
   get incomplete(): boolean {
     return this.#sizeBytes > 0;
+  }
+
+  /** Whether part of a message behind its prefix is missing; grpc-go sees no less than that. */
+  get begun(): boolean {
+    return this.#sizeBytes >= PREFIX_SIZE_BYTES;
   }
 
   /** Forgets what is incomplete; to be called when the call ends. */
@@ -77,26 +93,32 @@ export class MessageAssembler {
   }
 }
 
-/** What is wrong with a message by its prefix alone, in grpc-go's words. */
-export function checkPrefix(
+/** Whether messages may come compressed in this way, or not at all. */
+export function isKnownEncoding(encoding: string): boolean {
+  return encoding === GZIP || !isCompression(encoding);
+}
+
+function isCompression(encoding: string | undefined): boolean {
+  return encoding !== undefined && encoding !== "" && encoding !== "identity";
+}
+
+/**
+ * What is wrong with a message by its prefix alone, in grpc-go's words. A call whose encoding is not known was
+ * refused before.
+ */
+function checkPrefix(
   flag: number,
   sizeBytes: number,
   sizeBytesMax: number,
   encoding: string | undefined,
 ): GrpcStatus | undefined {
-  if (flag === 1) {
-    if (encoding === undefined || encoding === "identity") {
-      return {
-        code: GrpcCode.internal,
-        message: "grpc: compressed flag set with identity or empty encoding",
-      };
-    }
+  if (flag === COMPRESSED && !isCompression(encoding)) {
     return {
-      code: GrpcCode.unimplemented,
-      message: `grpc: Decompressor is not installed for grpc-encoding "${encoding}"`,
+      code: GrpcCode.internal,
+      message: "grpc: compressed flag set with identity or empty encoding",
     };
   }
-  if (flag !== 0) {
+  if (flag !== 0 && flag !== COMPRESSED) {
     return { code: GrpcCode.internal, message: `grpc: received unexpected payload format ${flag}` };
   }
   if (sizeBytes > sizeBytesMax) {
@@ -106,4 +128,20 @@ export function checkPrefix(
     };
   }
   return undefined;
+}
+
+/** The message, or why there is none; never more than the limit is put into memory. */
+function decompressed(message: Buffer, sizeBytesMax: number): Buffer | GrpcStatus {
+  try {
+    return gunzipSync(message, { maxOutputLength: sizeBytesMax });
+  } catch (error) {
+    const { code, message: reason } = error as NodeJS.ErrnoException;
+    if (code === "ERR_BUFFER_TOO_LARGE") {
+      return {
+        code: GrpcCode.resourceExhausted,
+        message: `grpc: received message after decompression larger than max ${sizeBytesMax}`,
+      };
+    }
+    return { code: GrpcCode.internal, message: `grpc: failed to decompress the message: ${reason}` };
+  }
 }

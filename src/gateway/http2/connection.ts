@@ -27,7 +27,7 @@ export interface ConnectionLimits {
 }
 
 export interface ConnectionEvents {
-  /** A request; `stream.events` has to be set before it returns. */
+  /** A request, its headers maybe longer than allowed once decoded; sets `stream.events` before it returns. */
   request(stream: Http2Stream, head: RequestHead): void;
   /** A fault of our own; the connection ends over it. */
   fault(error: unknown): void;
@@ -236,7 +236,7 @@ export class Http2Connection {
       this.sender.reset(streamId, ErrorCode.refusedStream);
       return;
     }
-    if (head.sizeBytes > this.#limits.headerListSizeBytesMax || head.method === "" || head.path === "") {
+    if (head.malformed || head.method === "" || head.path === "") {
       this.#countReset();
       this.sender.reset(streamId, ErrorCode.protocolError);
       return;

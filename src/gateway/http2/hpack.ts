@@ -20,6 +20,8 @@ export interface RequestHead {
   hasLeader: string | undefined;
   /** Metadata `token`. */
   token: string | undefined;
+  /** A field that HTTP/2 forbids: the request has to be refused as a breach of the protocol. */
+  malformed: boolean;
   /** Size as HTTP/2 counts it: 32 bytes more than the text for each field. */
   sizeBytes: number;
 }
@@ -36,18 +38,40 @@ const APPLY: ReadonlyMap<string, Apply> = new Map<string, Apply>([
   ["token", (head, value) => void (head.token = value)],
 ]);
 
-interface Field {
+/** What a name says about its field. */
+interface FieldKind {
   readonly name: string;
+  readonly apply: Apply | undefined;
+  /** 0 of a field that may stand anywhere, else the bit of those that must not have been seen before. */
+  readonly bit: number;
+}
+
+interface Field extends FieldKind {
   readonly value: string;
   readonly sizeBytes: number;
-  readonly apply: Apply | undefined;
 }
 
-function field(name: string, value: string): Field {
-  return { name, value, sizeBytes: name.length + value.length + 32, apply: APPLY.get(name) };
+const FORBIDDEN_BIT = 1;
+const PSEUDO_BITS: ReadonlyMap<string, number> = new Map(
+  [":method", ":path", ":scheme", ":authority", ":protocol"].map((name, i) => [name, 2 << i]),
+);
+/** Behind a field of another kind no pseudo-header field may come. */
+const ALL_BITS = 0xff;
+const LOWER_CASE_TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+
+function kindOf(name: string): FieldKind {
+  const apply = APPLY.get(name);
+  const pseudo = PSEUDO_BITS.get(name);
+  if (pseudo !== undefined) return { name, apply, bit: pseudo };
+  const allowed = apply !== undefined || (LOWER_CASE_TOKEN.test(name) && name !== "connection");
+  return { name, apply, bit: allowed ? 0 : FORBIDDEN_BIT };
 }
 
-const STATIC_FIELDS: readonly Field[] = STATIC_TABLE.map(([name, value]) => field(name, value));
+function field({ name, apply, bit }: FieldKind, value: string): Field {
+  return { name, value, sizeBytes: name.length + value.length + 32, apply, bit };
+}
+
+const STATIC_FIELDS: readonly Field[] = STATIC_TABLE.map(([name, value]) => field(kindOf(name), value));
 
 /** What clients may use of our dynamic table; HTTP/2's default. */
 export const HEADER_TABLE_SIZE_BYTES = 4096;
@@ -75,9 +99,11 @@ export class HeaderDecoder {
       grpcEncoding: undefined,
       hasLeader: undefined,
       token: undefined,
+      malformed: false,
       sizeBytes: 0,
     };
     let fields = 0;
+    let seenBits = FORBIDDEN_BIT;
     while (this.#at < this.#end) {
       const first = block[this.#at]!;
       if ((first & 0xe0) === 0x20) {
@@ -89,6 +115,9 @@ export class HeaderDecoder {
       const next = this.#field(first);
       head.sizeBytes += next.sizeBytes;
       next.apply?.(head, next.value);
+      if (next.bit === 0) seenBits = ALL_BITS;
+      else if ((seenBits & next.bit) !== 0) head.malformed = true;
+      else seenBits |= next.bit;
     }
     return head;
   }
@@ -97,8 +126,8 @@ export class HeaderDecoder {
     if (first >= 0x80) return this.#lookUp(this.#integer(7));
     const indexed = (first & 0xc0) === 0x40;
     const index = this.#integer(indexed ? 6 : 4);
-    const name = index === 0 ? this.#string() : this.#lookUp(index).name;
-    const added = field(name, this.#string());
+    const kind = index === 0 ? kindOf(this.#string()) : this.#lookUp(index);
+    const added = field(kind, this.#string());
     if (indexed) this.#add(added);
     return added;
   }

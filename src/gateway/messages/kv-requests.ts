@@ -13,7 +13,7 @@ import {
   type SortTarget,
   type TxnRequest,
 } from "../../store/types.ts";
-import { ProtoError, ProtoReader } from "../wire/proto-reader.ts";
+import { type MessageShape, messageShape, ProtoError, ProtoReader } from "../wire/proto-reader.ts";
 
 const NO_BYTES = Buffer.alloc(0);
 
@@ -29,6 +29,39 @@ export class TxnTooDeepError extends Error {
 function exact(value: number): number {
   return Math.min(Math.max(value, -Number.MAX_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
 }
+
+const RANGE = messageShape(
+  "RangeRequest",
+  "Key",
+  "RangeEnd",
+  "Limit",
+  "Revision",
+  "SortOrder",
+  "SortTarget",
+  "Serializable",
+  "KeysOnly",
+  "CountOnly",
+  "MinModRevision",
+  "MaxModRevision",
+  "MinCreateRevision",
+  "MaxCreateRevision",
+);
+const PUT = messageShape("PutRequest", "Key", "Value", "Lease", "PrevKv", "IgnoreValue", "IgnoreLease");
+const DELETE_RANGE = messageShape("DeleteRangeRequest", "Key", "RangeEnd", "PrevKv");
+const COMPACTION = messageShape("CompactionRequest", "Revision", "Physical");
+const TXN = messageShape("TxnRequest", "Compare", "Success", "Failure");
+const REQUEST_OP = messageShape(
+  "RequestOp",
+  "RequestRange",
+  "RequestPut",
+  "RequestDeleteRange",
+  "RequestTxn",
+);
+const OPERANDS = ["Version", "CreateRevision", "ModRevision", "Value", "Lease"];
+const COMPARE: MessageShape = {
+  name: "Compare",
+  fields: { ...messageShape("Compare", "Result", "Target", "Key", ...OPERANDS).fields, 64: "RangeEnd" },
+};
 
 export function readRangeRequest(reader: ProtoReader, end: number): RangeRequest {
   let key = "";
@@ -89,7 +122,7 @@ export function readRangeRequest(reader: ProtoReader, end: number): RangeRequest
         maxCreateRevision = exact(reader.int64());
         break;
       default:
-        reader.skip(tag);
+        reader.skip(tag, RANGE);
     }
   }
   reader.end = outerEnd;
@@ -141,7 +174,7 @@ export function readPutRequest(reader: ProtoReader, end: number): PutRequest {
         ignoreLease = reader.bool();
         break;
       default:
-        reader.skip(tag);
+        reader.skip(tag, PUT);
     }
   }
   reader.end = outerEnd;
@@ -159,7 +192,7 @@ export function readDeleteRangeRequest(reader: ProtoReader, end: number): Delete
     if (tag === 0x0a) key = reader.byteString();
     else if (tag === 0x12) rangeEnd = reader.byteString();
     else if (tag === 0x18) prevKv = reader.bool();
-    else reader.skip(tag);
+    else reader.skip(tag, DELETE_RANGE);
   }
   reader.end = outerEnd;
   return { key, rangeEnd, prevKv };
@@ -172,7 +205,8 @@ export function readCompactionRequest(bytes: Buffer): number {
   while (reader.at < reader.end) {
     const tag = reader.tag();
     if (tag === 0x08) revision = exact(reader.int64());
-    else reader.skip(tag);
+    else if (tag === 0x10) reader.bool();
+    else reader.skip(tag, COMPACTION);
   }
   return revision;
 }
@@ -198,7 +232,7 @@ export function readTxnRequest(
     if (tag === 0x0a) compare.push(readCompare(reader, reader.open()));
     else if (tag === 0x12) success.push(readRequestOp(reader, reader.open(), placeholder, depth));
     else if (tag === 0x1a) failure.push(readRequestOp(reader, reader.open(), placeholder, depth));
-    else reader.skip(tag);
+    else reader.skip(tag, TXN);
   }
   reader.end = outerEnd;
   return { compare, success, failure };
@@ -226,7 +260,7 @@ function readRequestOp(
       op = { type: "deleteRange", deleteRange: readDeleteRangeRequest(reader, reader.open()) };
     } else if (tag === 0x22)
       op = { type: "txn", txn: readTxnRequest(reader, reader.open(), placeholder, depth + 1) };
-    else reader.skip(tag);
+    else reader.skip(tag, REQUEST_OP);
   }
   reader.end = outerEnd;
   if (op === undefined) throw new EmptyRequestOpError();
@@ -275,7 +309,7 @@ function readCompare(reader: ProtoReader, end: number): Compare {
         rangeEnd = reader.byteString();
         break;
       default:
-        reader.skip(tag);
+        reader.skip(tag, COMPARE);
     }
   }
   reader.end = outerEnd;

@@ -1,7 +1,13 @@
 /** Messages of etcd's Lease service. Field numbers: api/etcdserverpb/rpc.proto. */
-import { ProtoReader } from "../wire/proto-reader.ts";
+import { type MessageShape, messageShape, ProtoReader } from "../wire/proto-reader.ts";
 import { bigFieldSize, delimitedSize, numberFieldSize, writer } from "../wire/proto-writer.ts";
 import type { HeaderEncoder } from "./header.ts";
+
+const GRANT = messageShape("LeaseGrantRequest", "TTL", "ID");
+const REVOKE = messageShape("LeaseRevokeRequest", "ID");
+const KEEP_ALIVE = messageShape("LeaseKeepAliveRequest", "ID");
+const TIME_TO_LIVE = messageShape("LeaseTimeToLiveRequest", "ID", "Keys");
+const LEASES = messageShape("LeaseLeasesRequest");
 
 export interface LeaseGrantRequest {
   /** 0n: the server chooses. */
@@ -17,20 +23,29 @@ export function readLeaseGrantRequest(bytes: Buffer): LeaseGrantRequest {
     const tag = reader.tag();
     if (tag === 0x08) ttlSeconds = reader.int64();
     else if (tag === 0x10) id = reader.int64Exact();
-    else reader.skip(tag);
+    else reader.skip(tag, GRANT);
   }
   const { MAX_SAFE_INTEGER } = Number;
   return { id, ttlSeconds: Math.min(Math.max(ttlSeconds, -MAX_SAFE_INTEGER), MAX_SAFE_INTEGER) };
 }
 
-/** The ID of a LeaseRevokeRequest or a LeaseKeepAliveRequest. */
-export function readLeaseId(bytes: Buffer): bigint {
+/** The ID of a LeaseRevokeRequest. */
+export function readLeaseRevokeRequest(bytes: Buffer): bigint {
+  return readLeaseId(bytes, REVOKE);
+}
+
+/** The ID of a LeaseKeepAliveRequest. */
+export function readLeaseKeepAliveRequest(bytes: Buffer): bigint {
+  return readLeaseId(bytes, KEEP_ALIVE);
+}
+
+function readLeaseId(bytes: Buffer, shape: MessageShape): bigint {
   const reader = new ProtoReader(bytes);
   let id = 0n;
   while (reader.at < reader.end) {
     const tag = reader.tag();
     if (tag === 0x08) id = reader.int64Exact();
-    else reader.skip(tag);
+    else reader.skip(tag, shape);
   }
   return id;
 }
@@ -49,9 +64,15 @@ export function readLeaseTimeToLiveRequest(bytes: Buffer): LeaseTimeToLiveReques
     const tag = reader.tag();
     if (tag === 0x08) id = reader.int64Exact();
     else if (tag === 0x10) keys = reader.bool();
-    else reader.skip(tag);
+    else reader.skip(tag, TIME_TO_LIVE);
   }
   return { id, keys };
+}
+
+/** A LeaseLeasesRequest says nothing; it has to be one. */
+export function checkLeaseLeasesRequest(bytes: Buffer): void {
+  const reader = new ProtoReader(bytes);
+  while (reader.at < reader.end) reader.skip(reader.tag(), LEASES);
 }
 
 /** What LeaseGrantResponse and LeaseKeepAliveResponse say. */

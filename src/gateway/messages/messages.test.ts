@@ -9,12 +9,19 @@ import {
   type TxnResult,
   type WatchEvent,
 } from "../../store/types.ts";
-import { decodeMessage, encodeMessage, type Message } from "../testing/client.ts";
+import { decodeMessage, encodeMessage, type Message, schema } from "../testing/client.ts";
 import { ProtoError, ProtoReader } from "../wire/proto-reader.ts";
 import { varint64Size, varintSize, writer } from "../wire/proto-writer.ts";
-import { encodeMemberList, encodeStatus } from "./cluster-messages.ts";
+import {
+  checkStatusRequest,
+  encodeMemberList,
+  encodeStatus,
+  readAlarmAction,
+  readMemberListRequest,
+} from "./cluster-messages.ts";
 import { HeaderEncoder } from "./header.ts";
 import {
+  readCompactionRequest,
   readDeleteRangeRequest,
   readMessage,
   readPutRequest,
@@ -28,7 +35,16 @@ import {
   encodeRangeResponse,
   encodeTxnResponse,
 } from "./kv-responses.ts";
-import { encodeLeases, encodeLeaseTimeToLive, encodeLeaseTtl } from "./lease-messages.ts";
+import {
+  checkLeaseLeasesRequest,
+  encodeLeases,
+  encodeLeaseTimeToLive,
+  encodeLeaseTtl,
+  readLeaseGrantRequest,
+  readLeaseKeepAliveRequest,
+  readLeaseRevokeRequest,
+  readLeaseTimeToLiveRequest,
+} from "./lease-messages.ts";
 import {
   encodeControlResponse,
   encodeEvent,
@@ -583,4 +599,76 @@ test("lease, member and status responses are read by protobufjs as they were mea
     dbSizeQuota: "7",
     downgradeInfo: { enabled: false, targetVersion: "" },
   });
+});
+
+/** Go's name of a field. */
+const goName = (name: string): string =>
+  name.replace(/(^|_)([a-zA-Z])/g, (_, __, letter: string) => letter.toUpperCase());
+
+test("known fields of a wrong type are refused by name, and unknown ones of any type are skipped", () => {
+  const whole =
+    <T>(read: (reader: ProtoReader, end: number) => T) =>
+    (bytes: Buffer): T =>
+      readMessage(bytes, read);
+  const inside =
+    (tag: number, read: (bytes: Buffer) => unknown) =>
+    (bytes: Buffer): unknown =>
+      read(Buffer.concat([Buffer.from([tag, bytes.length]), bytes]));
+  const txn = whole((reader, end) => readTxnRequest(reader, end));
+  const readers: Record<string, (bytes: Buffer) => unknown> = {
+    RangeRequest: whole(readRangeRequest),
+    PutRequest: whole(readPutRequest),
+    DeleteRangeRequest: whole(readDeleteRangeRequest),
+    TxnRequest: txn,
+    Compare: inside(0x0a, txn),
+    CompactionRequest: readCompactionRequest,
+    WatchRequest: readWatchRequest,
+    WatchCreateRequest: inside(0x0a, readWatchRequest),
+    WatchCancelRequest: inside(0x12, readWatchRequest),
+    WatchProgressRequest: inside(0x1a, readWatchRequest),
+    LeaseGrantRequest: readLeaseGrantRequest,
+    LeaseRevokeRequest: readLeaseRevokeRequest,
+    LeaseKeepAliveRequest: readLeaseKeepAliveRequest,
+    LeaseTimeToLiveRequest: readLeaseTimeToLiveRequest,
+    LeaseLeasesRequest: checkLeaseLeasesRequest,
+    MemberListRequest: readMemberListRequest,
+    AlarmRequest: readAlarmAction,
+    StatusRequest: checkStatusRequest,
+  };
+  const message = (text: string) => ({ name: "ProtoError", message: text });
+  const field = (number: number, wireType: number): number[] => {
+    const tag = number * 8 + wireType;
+    return tag < 0x80 ? [tag] : [(tag & 0x7f) | 0x80, tag >>> 7];
+  };
+  const fixed = (number: number): Buffer => Buffer.from([...field(number, 5), 0, 0, 0, 0]);
+  for (const [name, read] of Object.entries(readers)) {
+    for (const { id, name: fieldName } of schema.lookupType(`etcdserverpb.${name}`).fieldsArray) {
+      const text = `proto: wrong wireType = 5 for field ${goName(fieldName)}`;
+      assert.throws(() => read(fixed(id)), message(text), name);
+    }
+    read(fixed(100));
+    read(Buffer.from([...field(100, 3), ...fixed(1), ...field(7, 3), 0x0a, 1, 0, 0x0c, ...field(9, 4)]));
+    const end = `proto: ${name}: wiretype end group for non-group`;
+    assert.throws(() => read(Buffer.from([0x0c])), message(end));
+    assert.throws(() => read(Buffer.from([0x05])), message(`proto: ${name}: illegal tag 0 (wire type 5)`));
+    assert.throws(() => read(Buffer.from(field(100, 6))), message("proto: illegal wireType 6"));
+    assert.throws(() => read(Buffer.from(field(100, 3))), message("unexpected EOF"));
+  }
+  const ops = ["RequestRange", "RequestPut", "RequestDeleteRange", "RequestTxn"];
+  for (const [i, op] of ops.entries()) {
+    const text = `proto: wrong wireType = 5 for field ${op}`;
+    assert.throws(() => txn(Buffer.from([0x12, 5, ...fixed(i + 1)])), message(text));
+  }
+});
+
+test("lengths and tags of more than 32 bits are what they are in etcd", () => {
+  const range = (bytes: number[]) => readMessage(Buffer.from(bytes), readRangeRequest);
+  // Its low half would make it an empty key.
+  assert.throws(() => range([0x0a, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20]), /unexpected EOF/);
+  const minusOne = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+  assert.throws(() => range([0x0a, ...minusOne]), /negative length/);
+  assert.throws(() => range([0x18, ...minusOne.with(9, 0xff), 0x01]), /integer overflow/);
+  // 2^32 + 10: the field 2^29 + 1, not a key.
+  assert.equal(range([0x8a, 0x80, 0x80, 0x80, 0x10, 1, 0x61]).key, "");
+  assert.equal(range([0x8a, 0x80, 0x80, 0x80, 0x00, 1, 0x61]).key, "a");
 });

@@ -1,6 +1,6 @@
 /** Messages of etcd's Watch service. Field numbers: api/etcdserverpb/rpc.proto and api/mvccpb/kv.proto. */
 import type { WatchEvent } from "../../store/types.ts";
-import { ProtoReader } from "../wire/proto-reader.ts";
+import { messageShape, ProtoReader } from "../wire/proto-reader.ts";
 import {
   delimitedSize,
   numberFieldSize,
@@ -38,6 +38,21 @@ export type WatchRequest =
   /** A request of no kind that we know; etcd ignores it. */
   | { readonly type: "unknown" };
 
+const REQUEST = messageShape("WatchRequest", "CreateRequest", "CancelRequest", "ProgressRequest");
+const CREATE = messageShape(
+  "WatchCreateRequest",
+  "Key",
+  "RangeEnd",
+  "StartRevision",
+  "ProgressNotify",
+  "Filters",
+  "PrevKv",
+  "WatchId",
+  "Fragment",
+);
+const CANCEL = messageShape("WatchCancelRequest", "WatchId");
+const PROGRESS = messageShape("WatchProgressRequest");
+
 function readWatchId(reader: ProtoReader): WatchId {
   const exact = reader.int64Exact();
   const near = Number(exact);
@@ -53,11 +68,18 @@ export function readWatchRequest(bytes: Buffer): WatchRequest {
     if (tag === 0x0a) request = { type: "create", create: readCreate(reader, reader.open()) };
     else if (tag === 0x12) request = { type: "cancel", watchId: readCancel(reader, reader.open()) };
     else if (tag === 0x1a) {
-      reader.view();
+      readProgress(reader, reader.open());
       request = { type: "progress" };
-    } else reader.skip(tag);
+    } else reader.skip(tag, REQUEST);
   }
   return request;
+}
+
+function readProgress(reader: ProtoReader, end: number): void {
+  const outerEnd = reader.end;
+  reader.end = end;
+  while (reader.at < end) reader.skip(reader.tag(), PROGRESS);
+  reader.end = outerEnd;
 }
 
 function readCancel(reader: ProtoReader, end: number): WatchId {
@@ -67,7 +89,7 @@ function readCancel(reader: ProtoReader, end: number): WatchId {
   while (reader.at < end) {
     const tag = reader.tag();
     if (tag === 0x08) watchId = readWatchId(reader);
-    else reader.skip(tag);
+    else reader.skip(tag, CANCEL);
   }
   reader.end = outerEnd;
   return watchId;
@@ -122,7 +144,7 @@ function readCreate(reader: ProtoReader, end: number): WatchCreateRequest {
         fragment = reader.bool();
         break;
       default:
-        reader.skip(tag);
+        reader.skip(tag, CREATE);
     }
   }
   reader.end = outerEnd;

@@ -4,6 +4,7 @@ import type { Method, UnaryCall } from "../grpc/method.ts";
 import { GrpcCode } from "../grpc/status.ts";
 import {
   AlarmAction,
+  checkStatusRequest,
   encodeAlarms,
   encodeMemberList,
   encodeStatus,
@@ -20,7 +21,7 @@ export class ClusterService {
     this.#context = context;
     this.methods = [
       unary("/etcdserverpb.Cluster/MemberList", (message, call) => this.#memberList(message, call)),
-      unary("/etcdserverpb.Maintenance/Status", (_, call) => this.#status(call)),
+      unary("/etcdserverpb.Maintenance/Status", (message, call) => this.#status(message, call)),
       unary("/etcdserverpb.Maintenance/Alarm", (message, call) => this.#alarm(message, call)),
     ];
   }
@@ -35,7 +36,8 @@ export class ClusterService {
     else reply();
   }
 
-  #status(call: UnaryCall): void {
+  #status(message: Buffer, call: UnaryCall): void {
+    checkStatusRequest(message);
     const { backend, header, revision } = this.#context;
     const status = backend.status();
     // etcd reports the alarms and a missing leader as errors.

@@ -1,9 +1,10 @@
 /** grpc.health.v1.Health: whether this process may answer, for the whole server (service ""). */
 import type { Method, StreamCall, StreamHandler, UnaryCall } from "../grpc/method.ts";
-import { GrpcCode } from "../grpc/status.ts";
+import { GrpcCode, type GrpcStatus } from "../grpc/status.ts";
 import {
   encodeHealthCheckResponse,
-  readHealthCheckRequest,
+  encodeHealthListResponse,
+  readHealthRequest,
   ServingStatus,
 } from "../messages/cluster-messages.ts";
 import { type ServiceContext, streaming, unary } from "./context.ts";
@@ -17,6 +18,10 @@ export class HealthService {
     this.#context = context;
     this.methods = [
       unary("/grpc.health.v1.Health/Check", (message, call) => this.#check(message, call)),
+      unary("/grpc.health.v1.Health/List", (message, call) => {
+        readHealthRequest(message);
+        call.reply(encodeHealthListResponse(this.#status("")));
+      }),
       streaming("/grpc.health.v1.Health/Watch", (call) => new HealthWatch(call, this.#watches, this.#status)),
     ];
   }
@@ -34,11 +39,19 @@ export class HealthService {
   };
 
   #check(message: Buffer, call: UnaryCall): void {
-    const status = this.#status(readHealthCheckRequest(message));
+    const status = this.#status(readHealthRequest(message));
     if (status === ServingStatus.serviceUnknown) {
       call.fail({ code: GrpcCode.notFound, message: "unknown service" });
     } else call.reply(encodeHealthCheckResponse(status));
   }
+}
+
+/** grpc-go's words for a number of requests other than one. */
+function violation(what: string): GrpcStatus {
+  return {
+    code: GrpcCode.internal,
+    message: `cardinality violation: received ${what} non-client-streaming RPC`,
+  };
 }
 
 /** One Health.Watch call: the status now, and again whenever it changes. */
@@ -56,22 +69,27 @@ class HealthWatch implements StreamHandler {
   }
 
   message(message: Buffer): void {
-    if (this.#service !== undefined) return;
-    this.#service = readHealthCheckRequest(message);
-    this.#watches.add(this);
-    this.update();
+    if (this.#service === undefined) this.#service = readHealthRequest(message);
+    else this.#call.finish(violation("multiple request messages for"));
   }
 
   /** Sends the status if it is another one than the last sent. */
   update(): void {
-    const status = this.#status(this.#service ?? "");
+    const status = this.#status(this.#service!);
     if (status === this.#sent || this.#call.bufferedBytes > 0) return;
     this.#sent = status;
     this.#call.write(encodeHealthCheckResponse(status));
   }
 
-  /** The call goes on: the client sends one request only. */
-  halfClose(): void {}
+  /** Only now it is known that the client sends one request only, as the method has it; the call goes on. */
+  halfClose(): void {
+    if (this.#service === undefined) {
+      this.#call.finish(violation("no request message from"));
+      return;
+    }
+    this.#watches.add(this);
+    this.update();
+  }
 
   drain(): void {
     this.update();

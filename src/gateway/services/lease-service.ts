@@ -4,11 +4,13 @@ import { BACKEND_STATUS, STORE_STATUS } from "../errors.ts";
 import type { Method, StreamCall, StreamHandler, UnaryCall } from "../grpc/method.ts";
 import { encodeHeaderResponse } from "../messages/kv-responses.ts";
 import {
+  checkLeaseLeasesRequest,
   encodeLeases,
   encodeLeaseTimeToLive,
   encodeLeaseTtl,
   readLeaseGrantRequest,
-  readLeaseId,
+  readLeaseKeepAliveRequest,
+  readLeaseRevokeRequest,
   readLeaseTimeToLiveRequest,
 } from "../messages/lease-messages.ts";
 import { type ServiceContext, streaming, unary } from "./context.ts";
@@ -25,7 +27,7 @@ export class LeaseService {
       unary(`${path}/LeaseGrant`, (message, call) => this.#grant(message, call)),
       unary(`${path}/LeaseRevoke`, (message, call) => this.#revoke(message, call)),
       unary(`${path}/LeaseTimeToLive`, (message, call) => this.#timeToLive(message, call)),
-      unary(`${path}/LeaseLeases`, (_, call) => this.#leases(call)),
+      unary(`${path}/LeaseLeases`, (message, call) => this.#leases(message, call)),
       streaming(`${path}/LeaseKeepAlive`, (call) => new KeepAliveStream(this.#context, call)),
     ];
   }
@@ -40,7 +42,7 @@ export class LeaseService {
   }
 
   #revoke(message: Buffer, call: UnaryCall): void {
-    const id = readLeaseId(message);
+    const id = readLeaseRevokeRequest(message);
     this.#context.submit(call, message.length, { type: "leaseRevoke", id }, (result) => {
       if (result.type !== "leaseRevoke") return unexpected(call, result.type);
       call.reply(encodeHeaderResponse(this.#context.header, this.#context.term, result.revision));
@@ -67,7 +69,8 @@ export class LeaseService {
     });
   }
 
-  #leases(call: UnaryCall): void {
+  #leases(message: Buffer, call: UnaryCall): void {
+    checkLeaseLeasesRequest(message);
     this.#context.fenced(call, () => {
       const { backend, header, term, revision } = this.#context;
       call.reply(encodeLeases(header, term, revision, backend.store.leases()));
@@ -90,7 +93,7 @@ class KeepAliveStream implements StreamHandler {
   }
 
   message(message: Buffer): void {
-    const id = readLeaseId(message);
+    const id = readLeaseKeepAliveRequest(message);
     const { backend } = this.#context;
     const reason = backend.unavailable();
     if (reason !== undefined) {

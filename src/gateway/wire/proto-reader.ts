@@ -1,7 +1,7 @@
 /**
  * Reads protobuf fields from a buffer without copying. Made for messages whose fields are known: the caller
- * switches on the whole tag (field number and wire type), so that a field of the wrong type is skipped like
- * an unknown one.
+ * switches on the whole tag (field number and wire type) and gives every other tag to `skip`, which skips
+ * fields that the message does not know and refuses known ones of the wrong type, in etcd's words.
  */
 
 /** Bytes from a client that are no protobuf message; answered as an error, never thrown further. */
@@ -19,7 +19,27 @@ declare global {
   }
 }
 
+/** What `skip` has to know of a message. */
+export interface MessageShape {
+  /** As in the .proto. */
+  readonly name: string;
+  /** Go's name of each field that the reader of the message reads, by number. */
+  readonly fields: Readonly<Record<number, string>>;
+}
+
+/** Describes a message whose fields have the numbers from 1 on. */
+export function messageShape(name: string, ...fields: readonly string[]): MessageShape {
+  return { name, fields: Object.fromEntries(fields.map((field, i) => [i + 1, field])) };
+}
+
+/** For readers of answers, which look past what they do not know. */
+const ANY_MESSAGE = messageShape("message");
 const TWO_32 = 4294967296;
+const END_GROUP = 4;
+
+const cutShort = (): ProtoError => new ProtoError("unexpected EOF");
+const overflow = (): ProtoError => new ProtoError("proto: integer overflow");
+const negativeLength = (): ProtoError => new ProtoError("proto: negative length found during unmarshaling");
 
 export class ProtoReader {
   readonly bytes: Buffer;
@@ -34,43 +54,43 @@ export class ProtoReader {
     this.end = end;
   }
 
-  /** Field number times eight plus wire type. */
+  /** Field number (an int32, as in Go) times eight plus wire type. */
   tag(): number {
     const first = this.bytes[this.at]!;
     if (first < 0x80 && this.at < this.end) {
       this.at++;
       return first;
     }
-    return this.uint32();
+    const start = this.at;
+    const near = this.int64();
+    if (near >= 0 && near < TWO_32) return near;
+    this.at = start;
+    const wire = BigInt.asUintN(64, this.int64Exact());
+    return Number(BigInt.asIntN(32, wire >> 3n)) * 8 + Number(wire & 7n);
   }
 
-  /** The low 32 bits of a varint (tags, lengths, enums, booleans), unsigned. */
-  uint32(): number {
+  /** The low 32 bits of a varint, signed: an int32 or enum. */
+  int32(): number {
     const bytes = this.bytes;
     let value = 0;
     for (let shift = 0; shift < 70; shift += 7) {
-      if (this.at >= this.end) throw new ProtoError("unexpected EOF");
+      if (this.at >= this.end) throw cutShort();
       const byte = bytes[this.at++]!;
       if (shift < 32) value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return value >>> 0;
+      if (byte < 0x80) return value | 0;
     }
-    throw new ProtoError("integer overflow");
-  }
-
-  /** An int32 or enum. */
-  int32(): number {
-    return this.uint32() | 0;
+    throw overflow();
   }
 
   bool(): boolean {
     let any = 0;
     for (let count = 0; count < 10; count++) {
-      if (this.at >= this.end) throw new ProtoError("unexpected EOF");
+      if (this.at >= this.end) throw cutShort();
       const byte = this.bytes[this.at++]!;
       any |= byte & 0x7f;
       if (byte < 0x80) return any !== 0;
     }
-    throw new ProtoError("integer overflow");
+    throw overflow();
   }
 
   /** An int64 as a number; beyond 2^53 the nearest one. */
@@ -84,7 +104,7 @@ export class ProtoReader {
     let low = 0;
     let high = 0;
     for (let shift = 0; shift < 70; shift += 7) {
-      if (this.at >= this.end) throw new ProtoError("unexpected EOF");
+      if (this.at >= this.end) throw cutShort();
       const byte = bytes[this.at++]!;
       const bits = byte & 0x7f;
       if (shift < 28) low |= bits << shift;
@@ -94,7 +114,7 @@ export class ProtoReader {
       } else high |= bits << (shift - 32);
       if (byte < 0x80) return (high | 0) * TWO_32 + (low >>> 0);
     }
-    throw new ProtoError("integer overflow");
+    throw overflow();
   }
 
   /** An int64, exactly. */
@@ -110,10 +130,26 @@ export class ProtoReader {
 
   /** Reads the length of a delimited field and checks that it is all there. Returns where the field ends. */
   open(): number {
-    const size = this.uint32();
+    const size = this.#length();
     const end = this.at + size;
-    if (end > this.end) throw new ProtoError("unexpected EOF");
+    if (end > this.end) throw cutShort();
+    if (size < 0) throw negativeLength();
     return end;
+  }
+
+  /** A length of any size; those of real messages are read without floating point. */
+  #length(): number {
+    const bytes = this.bytes;
+    const start = this.at;
+    let size = 0;
+    for (let shift = 0; shift < 28; shift += 7) {
+      if (this.at >= this.end) throw cutShort();
+      const byte = bytes[this.at++]!;
+      size |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return size;
+    }
+    this.at = start;
+    return this.int64();
   }
 
   /** A view of a bytes field. */
@@ -140,29 +176,45 @@ export class ProtoReader {
     return text;
   }
 
-  /** Skips the field of this tag. */
-  skip(tag: number): void {
-    if (tag >>> 3 === 0) throw new ProtoError("illegal tag 0");
-    switch (tag & 7) {
+  /** Skips the field of this tag, which is none that the message knows. */
+  skip(tag: number, { name, fields }: MessageShape = ANY_MESSAGE): void {
+    const wireType = tag & 7;
+    const number = (tag - wireType) / 8;
+    if (wireType === END_GROUP) throw new ProtoError(`proto: ${name}: wiretype end group for non-group`);
+    if (number <= 0) throw new ProtoError(`proto: ${name}: illegal tag ${number} (wire type ${tag})`);
+    const known = fields[number];
+    if (known !== undefined) throw new ProtoError(`proto: wrong wireType = ${wireType} for field ${known}`);
+    // Groups are skipped as gogo/protobuf does it: whatever numbers their ends have.
+    let depth = this.#skipValue(wireType);
+    while (depth > 0) depth += this.#skipValue(this.tag() & 7);
+  }
+
+  /** Skips what is behind a tag. Returns by how much groups are deeper there. */
+  #skipValue(wireType: number): number {
+    switch (wireType) {
       case 0:
         this.int64();
-        return;
+        return 0;
       case 1:
         this.#advance(8);
-        return;
+        return 0;
       case 2:
         this.at = this.open();
-        return;
+        return 0;
+      case 3:
+        return 1;
+      case END_GROUP:
+        return -1;
       case 5:
         this.#advance(4);
-        return;
+        return 0;
       default:
-        throw new ProtoError(`illegal wireType ${tag & 7}`);
+        throw new ProtoError(`proto: illegal wireType ${wireType}`);
     }
   }
 
   #advance(size: number): void {
-    if (this.at + size > this.end) throw new ProtoError("unexpected EOF");
+    if (this.at + size > this.end) throw cutShort();
     this.at += size;
   }
 }
