@@ -309,11 +309,13 @@ describe("log recovery", { concurrency: false }, () => {
     makeDirectory(join(directory, "a/b/c"), (path) => synced.push(path));
     assert.deepEqual(
       synced,
-      ["a/b", "a", ""].map((path) => join(directory, path).replace(/\/$/, "")),
+      ["", "a", "a/b"].map((path) => join(directory, path).replace(/\/$/, "")),
     );
     synced.length = 0;
     makeDirectory(join(directory, "a/b"), (path) => synced.push(path));
     assert.deepEqual(synced, []);
+    // Where a file system makes no directories, mkdir's own recursion would never end.
+    assert.throws(() => makeDirectory("/proc/kmmr/data"), { code: "ENOENT" });
   });
 });
 

@@ -112,13 +112,22 @@ export function zeroTail(path: string, from: number, sizeBytes: number): void {
 
 /** Makes a directory and its parents, readable by the owner only, each of them durably an entry of its parent. */
 export function makeDirectory(directory: string, sync: (directory: string) => void = syncDirectory): void {
-  const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
-  if (made === undefined) return;
-  const first = resolve(made);
-  for (let level = resolve(directory); ; level = dirname(level)) {
-    sync(dirname(level));
-    if (level === first || level === dirname(level)) return;
+  const path = resolve(directory);
+  if (isDirectory(path)) return;
+  const parent = dirname(path);
+  // Not mkdir's own recursion: it never ends where a file system makes no directories at all (/proc).
+  makeDirectory(parent, sync);
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    // Another process may have made it meanwhile.
+    if (!isDirectory(path)) throw error;
   }
+  sync(parent);
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
 /** Makes the entries of a directory (files made, renamed, removed) durable. */
