@@ -24,7 +24,8 @@ import {
   writeDeployment,
 } from "../node/deployment.ts";
 import { formatGenesis, parseGenesis } from "../node/genesis.ts";
-import { type DemoFile, readDemo, writeDemo } from "./demo-state.ts";
+import { type DemoFile, defaultDemoFolder, readDemo, writeDemo } from "./demo-state.ts";
+import { shellWord } from "./demo-table.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
 
 const HOST = "127.0.0.1";
@@ -44,6 +45,8 @@ export interface DemoLayout {
   readonly folder: string;
   /** How this command is called, for texts. */
   readonly command: string;
+  /** What its other commands need to find this demo: ` --data-dir FOLDER`, or nothing for the default one. */
+  readonly commandTarget: string;
   readonly masters: readonly DemoMaster[];
   readonly quorum: number;
   /** Whether there was a demo in this folder before. */
@@ -189,6 +192,7 @@ export async function prepareDemo(options: PrepareOptions): Promise<DemoLayout> 
   return {
     folder,
     command: options.command,
+    commandTarget: folder === defaultDemoFolder() ? "" : ` --data-dir ${shellWord(folder)}`,
     masters: masters.map((master) => ({
       name: master.name,
       clientUrl: clientUrlOf(master, clientTls),

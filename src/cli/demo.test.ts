@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { readRunning } from "./demo-state.ts";
 
 const KMMR = join(import.meta.dirname, "../../bin/kmmr.js");
 
@@ -151,6 +152,39 @@ test("an ephemeral demo that is killed -9 leaves no process and no file", async 
   const { child, line } = await startDemo("--ephemeral", "--client-tls", "off");
   child.kill("SIGKILL");
   await assertGone(line);
+});
+
+test("a closed standard output drops what is said, and the end of npm's shell ends the demo", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "kmmr-demo-test-"));
+  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  // As npm starts a command: through a shell, which dies at SIGTERM without a word to its child.
+  const demo = `"${process.execPath}" "${KMMR}" demo --ephemeral --client-tls off --data-dir "${folder}"; true`;
+  const shell = spawn("sh", ["-c", demo], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, npm_command: "exec" },
+  });
+  const lines = createInterface({ input: shell.stdout });
+  const shown: string[] = [];
+  for await (const line of lines) {
+    shown.push(line);
+    if (line.startsWith("Ctrl-C")) break;
+  }
+  const text = shown.join("\n");
+  for (const command of ["status", "put greeting hello", "demo kill m1", "demo start m1"]) {
+    assert(text.includes(`npx kmmr ${command} --data-dir ${folder}`), `${command} in:\n${text}`);
+  }
+  shell.stdout.destroy();
+  const supervisor = readRunning(folder)!.pid;
+  const killed = await run("demo", "kill", "m2", "--data-dir", folder);
+  assert.equal(killed.code, 0, killed.stderr);
+  const started = await run("demo", "start", "m2", "--data-dir", folder);
+  assert.equal(started.code, 0, `the announcement had nobody to read it: ${started.stderr}`);
+  shell.kill("SIGTERM");
+  const deadlineMs = performance.now() + 10_000;
+  while (isAlive(supervisor) || existsSync(folder)) {
+    assert(performance.now() < deadlineMs, "the demo goes on 10 s after the end of its shell");
+    await delay(50);
+  }
 });
 
 test("wrong use ends with exit code 2 and says what is possible", async () => {

@@ -12,6 +12,7 @@ import { LogDamagedError } from "../storage/log-errors.ts";
 import type { MasterReport } from "./demo-process.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
 import { type OutputFormat, outputOption, withExamples } from "./output-option.ts";
+import { onNpmEnded } from "./parent-watch.ts";
 
 /** A member that does not end by itself within this time is ended. */
 const STOP_TIMEOUT_MS = 5_000;
@@ -102,6 +103,7 @@ async function runNode(options: NodeOptions): Promise<void> {
   }
   process.on("SIGTERM", () => end(ExitCode.ok, "SIGTERM"));
   process.on("SIGINT", () => end(ExitCode.ok, "SIGINT"));
+  if (options.supervised !== true) onNpmEnded(() => end(ExitCode.ok, "npm ended"));
   if (options.supervised === true) {
     const folder = options.removeWhenOrphaned;
     const endOrphaned = () =>
