@@ -175,6 +175,7 @@ test("a closed standard output drops what is said, and the end of npm's shell en
   }
   shell.stdout.destroy();
   const supervisor = readRunning(folder)!.pid;
+  context.after(() => isAlive(supervisor) && process.kill(supervisor, "SIGKILL"));
   const killed = await run("demo", "kill", "m2", "--data-dir", folder);
   assert.equal(killed.code, 0, killed.stderr);
   const started = await run("demo", "start", "m2", "--data-dir", folder);

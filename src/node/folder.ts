@@ -26,6 +26,11 @@ export function fileProblem(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Why a folder could not be used or made, in words. */
+export function folderProblem(error: unknown): string {
+  return errorCode(error) === "ENOENT" ? "no folder can be made there" : fileProblem(error);
+}
+
 /**
  * Makes a folder, private to its owner, and those above it that are missing; throws FolderError.
  *
@@ -42,7 +47,6 @@ export function makeFolder(path: string): void {
     if (error instanceof FolderError) throw error;
     // Another process made it at the same time.
     if (errorCode(error) === "EEXIST" && statSync(path).isDirectory()) return;
-    const why = errorCode(error) === "ENOENT" ? "no folder can be made there" : fileProblem(error);
-    throw new FolderError(`${path}: ${why}`);
+    throw new FolderError(`${path}: ${folderProblem(error)}`);
   }
 }
