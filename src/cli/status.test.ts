@@ -67,7 +67,17 @@ test("two silent of four: no quorum", () => {
 
 test("members that were not asked count as missing", () => {
   assert.equal(summarize([answer(1), answer(2), answer(3)]).exitCode, ExitCode.failure);
-  assert.equal(summarize([silent(1)]).exitCode, ExitCode.severe);
+});
+
+test("no answer at all is not a lost quorum: nothing is known", () => {
+  const summary = summarize([silent(1), silent(2)]);
+  assert.deepEqual([summary.exitCode, summary.quorum], [ExitCode.unknown, null]);
+  assert.match(
+    statusText(summary),
+    /\nnone of the given endpoints answered; name others with --endpoints\n$/,
+  );
+  const refused = summarize([{ ...silent(1), tlsProblem: true }]);
+  assert.match(statusText(refused), /name the right files with --cacert, --cert and --key\n$/);
 });
 
 test("a member's own errors are shown", () => {
