@@ -4,7 +4,7 @@
 import { rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { ConfigError, loadConfig } from "../node/config.ts";
+import { ConfigError, configKeys, loadConfig } from "../node/config.ts";
 import { createLogger, type Logger } from "../node/logger.ts";
 import type { Member } from "../node/member.ts";
 import { compileSooner } from "../node/tiering.ts";
@@ -132,6 +132,12 @@ async function runNode(options: NodeOptions): Promise<void> {
   else if (options.output === "json") console.log(JSON.stringify(opened.addresses()));
 }
 
+/** All keys, those of one object on one line. */
+function keyLines(): string {
+  const groups = Map.groupBy(configKeys(), (key) => (key.includes(".") ? key.split(".")[0] : ""));
+  return [...groups.values()].map((keys) => `  ${keys.join(", ")}\n`).join("");
+}
+
 /** The `node` command. */
 export function nodeCommand(): Command {
   const command = new Command("node")
@@ -141,7 +147,11 @@ export function nodeCommand(): Command {
     .addOption(outputOption())
     .addOption(new Option("--supervised").hideHelp())
     .addOption(new Option("--remove-when-orphaned <folder>").hideHelp())
-    .action(runNode);
+    .action(runNode)
+    .addHelpText(
+      "after",
+      () => `\nKeys of the config file (docs/configuration.md explains them):\n${keyLines()}`,
+    );
   return withExamples(
     command,
     [
