@@ -95,7 +95,7 @@ export class EtcdClient {
       });
       session.on("error", (error) => {
         clearTimeout(timer);
-        reject(connectError(error, this.endpoint));
+        reject(connectError(error));
       });
     });
   }
@@ -126,11 +126,13 @@ export class EtcdClient {
         if (size > RESPONSE_LIMIT_BYTES) stream.destroy(new CallError("the answer is too large"));
         else chunks.push(chunk);
       });
-      stream.on("error", (error) => reject(connectError(error, this.endpoint)));
+      stream.on("error", (error) => reject(connectError(error)));
       stream.on("close", () => {
         const frame = Buffer.concat(chunks);
         if (status === "0" && frame.length >= PREFIX_SIZE_BYTES) resolve(frame.subarray(PREFIX_SIZE_BYTES));
-        else reject(new CallError(text === undefined ? "no answer" : decodeURIComponent(String(text))));
+        else if (text !== undefined) reject(new CallError(decodeURIComponent(String(text))));
+        else if (this.endpoint.startsWith("https:")) reject(new CallError("no answer"));
+        else reject(new CallError("no gRPC there, or it wants https://", true));
       });
       const request = Buffer.alloc(PREFIX_SIZE_BYTES + message.length);
       request.writeUInt32BE(message.length, 1);
@@ -160,7 +162,7 @@ const CERTIFICATE_CODE =
   /^(ERR_SSL_|ERR_TLS_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_|INVALID_CA)/;
 
 /** What went wrong between here and there, for people. */
-function connectError(error: unknown, endpoint: string): CallError {
+function connectError(error: unknown): CallError {
   const code = errorCode(error) ?? "";
   if (error instanceof CallError) return error;
   if (code === "ECONNREFUSED") return new CallError("connection refused");
@@ -171,7 +173,7 @@ function connectError(error: unknown, endpoint: string): CallError {
   if (code === "ERR_SSL_WRONG_VERSION_NUMBER" || code === "ERR_SSL_PACKET_LENGTH_TOO_LONG")
     return new CallError("no TLS there: write http://", true);
   if (code === "ERR_HTTP2_ERROR" || code === "EPROTO")
-    return new CallError("no gRPC there, or it wants TLS", endpoint.startsWith("http:"));
+    return new CallError("no gRPC there, or it wants https://", true);
   const text = error instanceof Error ? error.message : String(error);
   return new CallError(text.split("\n")[0]!, CERTIFICATE_CODE.test(code));
 }

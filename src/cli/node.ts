@@ -135,7 +135,7 @@ async function runNode(options: NodeOptions): Promise<void> {
 /** All keys, those of one object on one line. */
 function keyLines(): string {
   const groups = Map.groupBy(configKeys(), (key) => (key.includes(".") ? key.split(".")[0] : ""));
-  return [...groups.values()].map((keys) => `  ${keys.join(", ")}\n`).join("");
+  return [...groups.values()].map((keys) => `  ${keys.join(", ")}`).join("\n");
 }
 
 /** The `node` command. */
