@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 
 const NODE_MAJOR_NEEDED = 24;
 const EXIT_FAILURE = 1;
+const PARENT_CHECK_MS = 500;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const source = join(root, "src/cli/main.ts");
@@ -37,6 +38,15 @@ function runIn(node) {
     env: { ...process.env, KMMR_WRAPPED: "1" },
   });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  // As src/cli/parent-watch.ts, for the process that npm's shell started here.
+  if (process.env.npm_command !== undefined || process.env.npm_lifecycle_event !== undefined) {
+    const parent = process.ppid;
+    const timer = setInterval(() => {
+      if (process.ppid === parent) return;
+      clearInterval(timer);
+      child.kill("SIGTERM");
+    }, PARENT_CHECK_MS).unref();
+  }
   child.on("error", (error) => {
     console.error(`kmmr: cannot start ${node}: ${error.message}`);
     process.exit(EXIT_FAILURE);

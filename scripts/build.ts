@@ -1,5 +1,5 @@
 /**
- * Builds what is published: `dist/` with the JavaScript of `src/`, without tests.
+ * Builds what is published: `dist/` with the JavaScript of the command and all that it imports.
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync, rmSync } from "node:fs";

@@ -23,12 +23,15 @@ import {
   withAddresses,
   writeDeployment,
 } from "../node/deployment.ts";
-import { formatGenesis, parseGenesis } from "../node/genesis.ts";
-import { type DemoFile, readDemo, writeDemo } from "./demo-state.ts";
+import { fileProblem, folderProblem } from "../node/folder.ts";
+import { formatGenesis, type Genesis, GenesisError, parseGenesis } from "../node/genesis.ts";
+import { type DemoFile, defaultDemoFolder, readDemo, writeDemo } from "./demo-state.ts";
+import { shellWord } from "./demo-table.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
 
 const HOST = "127.0.0.1";
 const DATA_FOLDER = "data";
+const GENESIS_FILE = "genesis.json";
 
 /** A master of the demo and where its things are. */
 export interface DemoMaster {
@@ -44,6 +47,8 @@ export interface DemoLayout {
   readonly folder: string;
   /** How this command is called, for texts. */
   readonly command: string;
+  /** What its other commands need to find this demo: ` --data-dir FOLDER`, or nothing for the default one. */
+  readonly commandTarget: string;
   readonly masters: readonly DemoMaster[];
   readonly quorum: number;
   /** Whether there was a demo in this folder before. */
@@ -85,14 +90,32 @@ async function choosePorts(
   count: number,
   before: readonly Ports[],
 ): Promise<Ports[]> {
+  const { clientPortBase, peerPortBase } = options;
+  if (
+    clientPortBase !== undefined &&
+    peerPortBase !== undefined &&
+    Math.abs(clientPortBase - peerPortBase) < count
+  ) {
+    throw new CommandError(
+      `--client-port-base and --peer-port-base are less than ${count} apart: ${count} masters need ${count} ports each`,
+      ExitCode.usage,
+    );
+  }
   const open: Server[] = [];
-  const take = async (asked: number | undefined, last: number | undefined): Promise<number> => {
+  const take = async (
+    option: string,
+    base: number | undefined,
+    index: number,
+    last: number | undefined,
+  ): Promise<number> => {
+    const asked = base && base + index;
     // The sockets stay open until all ports are chosen, so that no port is chosen twice.
     const server =
       (await tryPort(asked ?? last ?? 0)) ?? (asked === undefined ? await tryPort(0) : undefined);
     const address = server?.address();
     if (server === undefined || typeof address !== "object" || address === null) {
-      throw new CommandError(`port ${asked ?? 0} is taken: end what listens there, or choose others`);
+      const what = asked === undefined ? "no port is free" : `port ${asked} is taken`;
+      throw new CommandError(`${what}: end what listens there, or choose others with ${option}`);
     }
     open.push(server);
     return address.port;
@@ -100,10 +123,9 @@ async function choosePorts(
   const chosen: Ports[] = [];
   try {
     for (let i = 0; i < count; i++) {
-      const { clientPortBase, peerPortBase } = options;
       chosen.push({
-        clientPort: await take(clientPortBase && clientPortBase + i, before[i]?.clientPort),
-        peerPort: await take(peerPortBase && peerPortBase + i, before[i]?.peerPort),
+        clientPort: await take("--client-port-base", clientPortBase, i, before[i]?.clientPort),
+        peerPort: await take("--peer-port-base", peerPortBase, i, before[i]?.peerPort),
       });
     }
   } finally {
@@ -135,7 +157,16 @@ function existingDemo(options: PrepareOptions): DemoFile | undefined {
 
 /** Writes a new cluster, whole or not at all. */
 async function makeCluster(folder: string, deployment: Deployment, demo: DemoFile): Promise<void> {
-  const building = mkdtempSync(join(dirname(folder), `.${basename(folder)}-new-`));
+  let building: string;
+  try {
+    building = mkdtempSync(join(dirname(folder), `.${basename(folder)}-new-`));
+  } catch (error) {
+    // Whole or not at all means: made beside it, then renamed.
+    throw new CommandError(
+      `${dirname(folder)}: ${folderProblem(error)}; name a folder elsewhere with --data-dir`,
+      ExitCode.usage,
+    );
+  }
   try {
     await writeDeployment(building, deployment);
     writeDemo(building, demo);
@@ -148,13 +179,27 @@ async function makeCluster(folder: string, deployment: Deployment, demo: DemoFil
 
 /** Gives the masters of an existing cluster their present addresses and settings. */
 function updateCluster(folder: string, deployment: Deployment, demo: DemoFile): void {
-  for (const master of deployment.masters) {
-    const genesisFile = join(folder, master.name, "genesis.json");
-    const genesis = withAddresses(parseGenesis(readFileSync(genesisFile, "utf8")), deployment);
-    writeFileSync(genesisFile, formatGenesis(genesis));
+  const files = deployment.masters.map((master) => {
+    const fileName = join(folder, master.name, GENESIS_FILE);
+    return { master, fileName, genesis: withAddresses(readGenesis(folder, fileName), deployment) };
+  });
+  // Written only when all could be read.
+  for (const { master, fileName, genesis } of files) {
+    writeFileSync(fileName, formatGenesis(genesis));
     writeFileSync(join(folder, master.name, CONFIG_FILE), configText(master, deployment));
   }
   writeDemo(folder, demo);
+}
+
+function readGenesis(folder: string, fileName: string): Genesis {
+  try {
+    return parseGenesis(readFileSync(fileName, "utf8"));
+  } catch (error) {
+    const why = error instanceof GenesisError ? error.problems[0] : fileProblem(error);
+    throw new CommandError(
+      `the demo in ${folder} is damaged: ${fileName}: ${why}; remove that folder, or name another with --data-dir`,
+    );
+  }
 }
 
 /** Makes the folder ready for a start of all masters. The caller holds its lock. */
@@ -189,6 +234,7 @@ export async function prepareDemo(options: PrepareOptions): Promise<DemoLayout> 
   return {
     folder,
     command: options.command,
+    commandTarget: folder === defaultDemoFolder() ? "" : ` --data-dir ${shellWord(folder)}`,
     masters: masters.map((master) => ({
       name: master.name,
       clientUrl: clientUrlOf(master, clientTls),

@@ -145,7 +145,7 @@ export class DemoSupervisor {
   }
 
   #command(args: string): string {
-    return `${this.#layout.command} ${args}`;
+    return `${this.#layout.command} ${args}${this.#layout.commandTarget}`;
   }
 
   async #handle(request: ControlRequest): Promise<ControlAnswer> {

@@ -24,11 +24,13 @@ export interface ShownDemo {
   readonly key: string | null;
   /** How this command is run: `kmmr`, or `npx kmmr` from a checkout. */
   readonly command: string;
+  /** What its other commands need to find this demo: ` --data-dir FOLDER`, or nothing for the default one. */
+  readonly commandTarget: string;
   readonly startupMs: number;
 }
 
 /** A path as one word of a shell. */
-function shellWord(text: string): string {
+export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
@@ -42,9 +44,18 @@ function exports(demo: ShownDemo): string {
   return lines.map((line) => `  ${line}\n`).join("");
 }
 
+/** Commands with what they do behind them. */
+function aligned(lines: readonly (readonly [command: string, comment: string])[]): string {
+  const width = Math.max(...lines.map(([command]) => command.length));
+  const text = ([command, comment]: readonly [string, string]) =>
+    comment === "" ? `  ${command}\n` : `  ${command.padEnd(width)}  # ${comment}\n`;
+  return lines.map(text).join("");
+}
+
 /** The whole text that is shown once all masters serve. */
 export function demoBanner(demo: ShownDemo): string {
   const n = demo.masters.length;
+  const own = (args: string) => `${demo.command} ${args}${demo.commandTarget}`;
   const f = faultsTolerated(n);
   const follower = demo.masters.find((master) => master.role !== "leader") ?? demo.masters[0]!;
   const leader = demo.masters.find((master) => master.role === "leader") ?? demo.masters[0]!;
@@ -60,15 +71,17 @@ Data: ${kept}
 In another terminal:
 ${exports(demo)}
 Try:
-  etcdctl put greeting hello      # or, without etcdctl: ${demo.command} put greeting hello
-  etcdctl get greeting            # or: ${demo.command} get greeting
-  ${demo.command} status
-
+${aligned([
+  ["etcdctl put greeting hello", `or, without etcdctl: ${own("put greeting hello")}`],
+  ["etcdctl get greeting", `or: ${own("get greeting")}`],
+  [own("status"), ""],
+])}
 Break it:
-  ${demo.command} demo kill ${leader.name}       # kill -9 the leader: another takes over
-  ${demo.command} demo start ${leader.name}      # it comes back and catches up
-  ${demo.command} demo kill ${follower.name}       # a follower: nobody notices
-
+${aligned([
+  [own(`demo kill ${leader.name}`), "kill -9 the leader: another takes over"],
+  [own(`demo start ${leader.name}`), "it comes back and catches up"],
+  [own(`demo kill ${follower.name}`), "a follower: nobody notices"],
+])}
 Ctrl-C ends all ${n}.
 `;
 }

@@ -1,11 +1,21 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { readRunning } from "./demo-state.ts";
 
 const KMMR = join(import.meta.dirname, "../../bin/kmmr.js");
 
@@ -139,6 +149,11 @@ test("data is kept, a second demo on the same folder is refused, closing standar
   const wrong = await run("demo", "--data-dir", folder, "--masters", "7");
   assert.match(wrong.stderr, /has 4 masters, not 7/);
   assert.equal(wrong.code, 2);
+  const genesis = join(folder, "m2", "genesis.json");
+  renameSync(genesis, `${genesis}.away`);
+  const damaged = await run("demo", "--data-dir", folder);
+  assert.match(damaged.stderr, /is damaged: .*m2\/genesis.json: no such file; remove that folder, or name/);
+  renameSync(`${genesis}.away`, genesis);
   const second = await startDemo("--data-dir", folder, "--client-tls", "off");
   assert.deepEqual(second.line.endpoints, first.line.endpoints);
   const get = await run("get", "kept", ...flags(second.line));
@@ -188,19 +203,81 @@ test("a master with a damaged record sets its state aside and takes it from the 
   await ended(child);
 });
 
+test("a closed standard output drops what is said, and the end of npm's shell ends the demo", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "kmmr-demo-test-"));
+  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  // As npm starts a command: through a shell, which dies at SIGTERM without a word to its child.
+  const demo = `"${process.execPath}" "${KMMR}" demo --ephemeral --client-tls off --data-dir "${folder}"; true`;
+  const shell = spawn("sh", ["-c", demo], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, npm_command: "exec" },
+  });
+  const lines = createInterface({ input: shell.stdout });
+  const shown: string[] = [];
+  for await (const line of lines) {
+    shown.push(line);
+    if (line.startsWith("Ctrl-C")) break;
+  }
+  const banner = shown.join("\n");
+  for (const command of ["status", "put greeting hello", "demo kill m1", "demo start m1"]) {
+    assert(banner.includes(`npx kmmr ${command} --data-dir ${folder}`), `${command} in:\n${banner}`);
+  }
+  shell.stdout.destroy();
+  const supervisor = readRunning(folder)!.pid;
+  context.after(() => isAlive(supervisor) && process.kill(supervisor, "SIGKILL"));
+  const killed = await run("demo", "kill", "m2", "--data-dir", folder);
+  assert.equal(killed.code, 0, killed.stderr);
+  const started = await run("demo", "start", "m2", "--data-dir", folder);
+  assert.equal(started.code, 0, `the announcement had nobody to read it: ${started.stderr}`);
+  shell.kill("SIGTERM");
+  const deadlineMs = performance.now() + 10_000;
+  while (isAlive(supervisor) || existsSync(folder)) {
+    assert(performance.now() < deadlineMs, "the demo goes on 10 s after the end of its shell");
+    await delay(50);
+  }
+});
+
 test("wrong use ends with exit code 2 and says what is possible", async () => {
-  for (const [args, text] of [
+  const cases: [args: readonly string[], text: RegExp][] = [
     [["demo", "--masters", "3"], /a whole number from 4 to 10/],
-    [["demo", "--client-tls", "perhaps"], /Allowed choices are on, off/],
+    [["demo", "--client-tls", "perhaps"], /Allowed choices are on, off[\s\S]*\(kmmr demo --help shows/],
+    [["demo", "kill"], /missing required argument 'master'[\s\S]*\(kmmr demo kill --help shows/],
+    [
+      ["demo", "--ephemeral", "--client-port-base", "7000", "--peer-port-base", "7003"],
+      /--client-port-base and --peer-port-base are less than 4 apart/,
+    ],
+    [["demo", "--data-dir", import.meta.filename], /is a file, .*; name another folder with --data-dir/],
     [
       ["init", "--masters", "a,b,c", "--out", join(tmpdir(), "kmmr-never")],
       /3 members tolerate no Byzantine one/,
     ],
-    [["nonsense"], /unknown command/],
+    [["nonsense"], /unknown command[\s\S]*\(kmmr --help shows/],
     [["node", "--config", "/nowhere.yaml"], /no such file/],
-  ] as const) {
+  ];
+  if (process.platform === "linux") {
+    cases.push([
+      ["demo", "--data-dir", "/proc/kmmr/x"],
+      /^kmmr: \/proc\/kmmr: no folder can be made there; name/,
+    ]);
+  }
+  for (const [args, text] of cases) {
     const { code, stderr } = await run(...args);
     assert.equal(code, 2, `${args.join(" ")}: ${stderr}`);
     assert.match(stderr, text);
   }
+});
+
+test("a demo for a program that has closed standard input says why it does not run", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "kmmr-demo-test-"));
+  context.after(() => rmSync(folder, { recursive: true, force: true }));
+  const args = [KMMR, "demo", "--output", "json", "--data-dir", folder];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const stderr = await text(child.stderr);
+  assert.equal(child.exitCode ?? (await ended(child)), 0);
+  assert.match(stderr, /^kmmr: standard input is closed: nothing to run for/);
+});
+
+test("the help of node lists the keys of its config", async () => {
+  const { stdout } = await run("node", "--help");
+  assert.match(stdout, /\n {2}client\.listen, client\.certFile, .*client\.requireClientCert\n/);
 });

@@ -2,11 +2,12 @@
  * `kmmr demo`: a whole cluster on this machine, each master a process of its own, and the commands that kill
  * and start single masters of it from another terminal.
  */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
 import { MIN_MEMBERS } from "../consensus/membership.ts";
+import { FolderError, makeFolder } from "../node/folder.ts";
 import { LockedError, lockFolder, type ProcessLock } from "../node/process-lock.ts";
 import { askDemo, type ControlRequest } from "./demo-control.ts";
 import { type DemoLayout, prepareDemo } from "./demo-layout.ts";
@@ -15,6 +16,7 @@ import { DemoSupervisor } from "./demo-supervisor.ts";
 import { demoBanner } from "./demo-table.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
 import { integerOption, type OutputFormat, outputOption, withExamples } from "./output-option.ts";
+import { onNpmEnded } from "./parent-watch.ts";
 
 /** More masters than this do not fit one machine in a useful way. */
 const DEMO_MASTERS_MAX = 10;
@@ -36,6 +38,15 @@ interface LockedFolder {
   readonly lock: ProcessLock;
 }
 
+function makeDemoFolder(folder: string): void {
+  try {
+    makeFolder(folder);
+  } catch (error) {
+    if (!(error instanceof FolderError)) throw error;
+    throw new CommandError(`${error.message}; name another folder with --data-dir`, ExitCode.usage);
+  }
+}
+
 /** The folder of the demo, made and locked: two demos on one folder would be one cluster twice. */
 async function takeFolder(options: DemoOptions): Promise<LockedFolder> {
   const ephemeral = options.ephemeral === true;
@@ -44,7 +55,7 @@ async function takeFolder(options: DemoOptions): Promise<LockedFolder> {
     folder = mkdtempSync(join(tmpdir(), EPHEMERAL_PREFIX));
   } else {
     folder = resolve(options.dataDir ?? defaultDemoFolder());
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeDemoFolder(folder);
     if (ephemeral && readdirSync(folder).length > 0) {
       throw new CommandError(
         `${folder} is not empty, and --ephemeral would remove it: name another`,
@@ -60,17 +71,25 @@ async function takeFolder(options: DemoOptions): Promise<LockedFolder> {
   }
 }
 
+const INPUT_CLOSED = "standard input is closed";
+
 /** Resolves with why the demo is to end. */
 function endOfDemo(options: DemoOptions): Promise<string> {
   return new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve(signal));
+    onNpmEnded(() => resolve("npm ended"));
     if (options.output === "json") {
       // A program started this demo: when it goes away, in whatever way, its end of the pipe closes.
-      process.stdin.on("end", () => resolve("standard input closed"));
-      process.stdin.on("error", () => resolve("standard input closed"));
+      process.stdin.on("end", () => resolve(INPUT_CLOSED));
+      process.stdin.on("error", () => resolve(INPUT_CLOSED));
       process.stdin.resume();
     }
   });
+}
+
+/** Who read the first lines may be gone (`| head`), and the demo goes on: what is said then is dropped. */
+function ignoreClosedOutput(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 }
 
 function announcer(options: DemoOptions): (text: string) => void {
@@ -121,6 +140,7 @@ function printReady(
 
 async function runDemo(options: DemoOptions): Promise<void> {
   const startedMs = performance.now();
+  ignoreClosedOutput();
   const ended = endOfDemo(options);
   const { folder, lock } = await takeFolder(options);
   const ephemeral = options.ephemeral === true;
@@ -133,9 +153,12 @@ async function runDemo(options: DemoOptions): Promise<void> {
     const starting = supervisor.start();
     // Told to end while it starts: `stop` makes `starting` fail, which is then of no interest.
     starting.catch(() => {});
-    if ((await Promise.race([starting, ended])) === undefined) {
+    const early = await Promise.race([starting, ended]);
+    if (early === undefined) {
       printReady(options, layout, supervisor, performance.now() - startedMs);
       await ended;
+    } else if (early === INPUT_CLOSED) {
+      process.stderr.write(`kmmr: ${INPUT_CLOSED}: nothing to run for (--output json ends with it)\n`);
     }
     if (options.output === "table") process.stdout.write("\nEnding all masters ...\n");
   } catch (error) {

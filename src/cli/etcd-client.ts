@@ -6,7 +6,8 @@ import { get as httpGet } from "node:http";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { get as httpsGet } from "node:https";
 import { ProtoReader } from "../gateway/wire/proto-reader.ts";
-import { readProblem } from "../node/config.ts";
+import { errorCode, fileProblem } from "../node/folder.ts";
+import { authorityProblem, pairProblems } from "../node/key-pair.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
 
 /** Files for https endpoints, as etcdctl names them. */
@@ -30,7 +31,7 @@ export function readTlsFiles(files: TlsFiles): TlsMaterial {
     try {
       return readFileSync(name);
     } catch (error) {
-      throw new CommandError(`--${option} ${name}: ${readProblem(error)}`, ExitCode.usage);
+      throw new CommandError(`--${option} ${name}: ${fileProblem(error)}`, ExitCode.usage);
     }
   };
   if ((files.cert === undefined) !== (files.key === undefined)) {
@@ -39,12 +40,27 @@ export function readTlsFiles(files: TlsFiles): TlsMaterial {
   const ca = read("cacert", files.cacert);
   const cert = read("cert", files.cert);
   const key = read("key", files.key);
+  const refuse = (option: string, name: string | undefined, problem: string | undefined) => {
+    if (problem !== undefined) throw new CommandError(`--${option} ${name}: ${problem}`, ExitCode.usage);
+  };
+  if (ca !== undefined) refuse("cacert", files.cacert, authorityProblem(ca));
+  if (cert !== undefined && key !== undefined) {
+    const pair = pairProblems(cert, key);
+    refuse("cert", files.cert, pair.cert);
+    refuse("key", files.key, pair.key);
+  }
   return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
 }
 
 /** A call that was answered with a gRPC error, or not at all. */
 export class CallError extends Error {
   override name = "CallError";
+  /** Whether the two ends did not agree on TLS, or on each other's certificates. */
+  readonly tls: boolean;
+  constructor(message: string, tls = false) {
+    super(message);
+    this.tls = tls;
+  }
 }
 
 const PREFIX_SIZE_BYTES = 5;
@@ -79,7 +95,7 @@ export class EtcdClient {
       });
       session.on("error", (error) => {
         clearTimeout(timer);
-        reject(new CallError(connectProblem(error)));
+        reject(connectError(error));
       });
     });
   }
@@ -110,11 +126,13 @@ export class EtcdClient {
         if (size > RESPONSE_LIMIT_BYTES) stream.destroy(new CallError("the answer is too large"));
         else chunks.push(chunk);
       });
-      stream.on("error", (error) => reject(new CallError(connectProblem(error))));
+      stream.on("error", (error) => reject(connectError(error)));
       stream.on("close", () => {
         const frame = Buffer.concat(chunks);
         if (status === "0" && frame.length >= PREFIX_SIZE_BYTES) resolve(frame.subarray(PREFIX_SIZE_BYTES));
-        else reject(new CallError(text === undefined ? "no answer" : decodeURIComponent(String(text))));
+        else if (text !== undefined) reject(new CallError(decodeURIComponent(String(text))));
+        else if (this.endpoint.startsWith("https:")) reject(new CallError("no answer"));
+        else reject(new CallError("no gRPC there, or it wants https://", true));
       });
       const request = Buffer.alloc(PREFIX_SIZE_BYTES + message.length);
       request.writeUInt32BE(message.length, 1);
@@ -139,13 +157,25 @@ export class EtcdClient {
   }
 }
 
+/** OpenSSL's reasons not to believe a certificate, and Node's, as they begin. */
+const CERTIFICATE_CODE =
+  /^(ERR_SSL_|ERR_TLS_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_|INVALID_CA)/;
+
 /** What went wrong between here and there, for people. */
-function connectProblem(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  if (code === "ECONNREFUSED") return "connection refused";
-  if (code === "ECONNRESET" || code === "ERR_HTTP2_STREAM_ERROR") return "connection broken";
-  if (code === "ERR_HTTP2_ERROR" || code === "EPROTO") return "no gRPC there, or it wants TLS";
-  return error instanceof Error ? error.message : String(error);
+function connectError(error: unknown): CallError {
+  const code = errorCode(error) ?? "";
+  if (error instanceof CallError) return error;
+  if (code === "ECONNREFUSED") return new CallError("connection refused");
+  // With TLS 1.3 a server looks at the client's certificate only after it has accepted the connection.
+  if (code === "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED")
+    return new CallError("wants a client certificate", true);
+  if (code === "ECONNRESET" || code === "ERR_HTTP2_STREAM_ERROR") return new CallError("connection broken");
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER" || code === "ERR_SSL_PACKET_LENGTH_TOO_LONG")
+    return new CallError("no TLS there: write http://", true);
+  if (code === "ERR_HTTP2_ERROR" || code === "EPROTO")
+    return new CallError("no gRPC there, or it wants https://", true);
+  const text = error instanceof Error ? error.message : String(error);
+  return new CallError(text.split("\n")[0]!, CERTIFICATE_CODE.test(code));
 }
 
 /** Fields of etcd's StatusResponse that are shown. */

@@ -9,6 +9,8 @@ export const ExitCode = {
   usage: 2,
   /** `kmmr status`: no quorum. `kmmr node`: the log is damaged where it must not be. */
   severe: 3,
+  /** `kmmr status`: none of the given endpoints answered, so that nothing is known of the cluster. */
+  unknown: 4,
 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 

@@ -4,7 +4,7 @@
 import { rmSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { ConfigError, loadConfig } from "../node/config.ts";
+import { ConfigError, configKeys, loadConfig } from "../node/config.ts";
 import { createLogger, type Logger } from "../node/logger.ts";
 import type { Member } from "../node/member.ts";
 import { compileSooner } from "../node/tiering.ts";
@@ -12,6 +12,7 @@ import { LogDamagedError } from "../storage/log-errors.ts";
 import type { MasterReport } from "./demo-process.ts";
 import { CommandError, ExitCode } from "./exit-code.ts";
 import { type OutputFormat, outputOption, withExamples } from "./output-option.ts";
+import { onNpmEnded } from "./parent-watch.ts";
 
 /** A member that does not end by itself within this time is ended. */
 const STOP_TIMEOUT_MS = 5_000;
@@ -102,6 +103,7 @@ async function runNode(options: NodeOptions): Promise<void> {
   }
   process.on("SIGTERM", () => end(ExitCode.ok, "SIGTERM"));
   process.on("SIGINT", () => end(ExitCode.ok, "SIGINT"));
+  if (options.supervised !== true) onNpmEnded(() => end(ExitCode.ok, "npm ended"));
   if (options.supervised === true) {
     const folder = options.removeWhenOrphaned;
     const endOrphaned = () =>
@@ -111,6 +113,12 @@ async function runNode(options: NodeOptions): Promise<void> {
     process.on("disconnect", endOrphaned);
     if (!process.connected) return endOrphaned();
   }
+  const { checkFiles, makeDataDir } = await import("../node/member-files.ts");
+  await starting(async () => {
+    // In this order: a config that cannot be used leaves nothing behind.
+    checkFiles(config);
+    makeDataDir(config);
+  });
   // Loaded here only: the other commands do without all that a master is made of.
   const { Member } = await import("../node/member.ts");
   const opened = await starting(() => Member.open(config, resolve(options.config), logger));
@@ -124,6 +132,12 @@ async function runNode(options: NodeOptions): Promise<void> {
   else if (options.output === "json") console.log(JSON.stringify(opened.addresses()));
 }
 
+/** All keys, those of one object on one line. */
+function keyLines(): string {
+  const groups = Map.groupBy(configKeys(), (key) => (key.includes(".") ? key.split(".")[0] : ""));
+  return [...groups.values()].map((keys) => `  ${keys.join(", ")}`).join("\n");
+}
+
 /** The `node` command. */
 export function nodeCommand(): Command {
   const command = new Command("node")
@@ -133,7 +147,11 @@ export function nodeCommand(): Command {
     .addOption(outputOption())
     .addOption(new Option("--supervised").hideHelp())
     .addOption(new Option("--remove-when-orphaned <folder>").hideHelp())
-    .action(runNode);
+    .action(runNode)
+    .addHelpText(
+      "after",
+      () => `\nKeys of the config file (docs/configuration.md explains them):\n${keyLines()}`,
+    );
   return withExamples(
     command,
     [

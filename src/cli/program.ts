@@ -51,9 +51,9 @@ export function createProgram(): Command {
 }
 
 /** Makes wrong use end with its own exit code in every command. */
-function withExitOverride(command: Command): Command {
-  command.exitOverride().showHelpAfterError(`(kmmr ${command.name()} --help shows what is possible)`);
-  for (const child of command.commands) withExitOverride(child);
+function withExitOverride(command: Command, path = command.name()): Command {
+  command.exitOverride().showHelpAfterError(`(${path} --help shows what is possible)`);
+  for (const child of command.commands) withExitOverride(child, `${path} ${child.name()}`);
   return command;
 }
 

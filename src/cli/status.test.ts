@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
-import type { MemberStatus } from "./etcd-client.ts";
-import { ExitCode } from "./exit-code.ts";
+import { createPeerCertificate } from "../node/pki.ts";
+import { type MemberStatus, readTlsFiles } from "./etcd-client.ts";
+import { CommandError, ExitCode } from "./exit-code.ts";
 import { statusText, summarize } from "./status.ts";
 import { formatSize, formatTable } from "./table.ts";
 
@@ -67,7 +71,17 @@ test("two silent of four: no quorum", () => {
 
 test("members that were not asked count as missing", () => {
   assert.equal(summarize([answer(1), answer(2), answer(3)]).exitCode, ExitCode.failure);
-  assert.equal(summarize([silent(1)]).exitCode, ExitCode.severe);
+});
+
+test("no answer at all is not a lost quorum: nothing is known", () => {
+  const summary = summarize([silent(1), silent(2)]);
+  assert.deepEqual([summary.exitCode, summary.quorum], [ExitCode.unknown, null]);
+  assert.match(
+    statusText(summary),
+    /\nnone of the given endpoints answered; name others with --endpoints\n$/,
+  );
+  const refused = summarize([{ ...silent(1), tlsProblem: true }]);
+  assert.match(statusText(refused), /name the right files with --cacert, --cert and --key\n$/);
 });
 
 test("a member's own errors are shown", () => {
@@ -84,4 +98,17 @@ test("a member's own errors are shown", () => {
 test("tables and sizes", () => {
   assert.equal(formatTable(["A", "NUMBER"], [["long", "1"]], ["NUMBER"]), "A     NUMBER\nlong       1\n");
   assert.deepEqual([0, 512, 1536, 200 * 2 ** 20].map(formatSize), ["0 B", "512 B", "1.5 KiB", "200 MiB"]);
+});
+
+test("a client key that does not fit its certificate is wrong use", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "kmmr-status-test-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const [one, other] = [await createPeerCertificate("one"), await createPeerCertificate("other")];
+  const [cert, key] = [join(folder, "client.crt"), join(folder, "client.key")];
+  writeFileSync(cert, one.cert);
+  writeFileSync(key, other.key);
+  assert.throws(
+    () => readTlsFiles({ cert, key }),
+    new CommandError(`--key ${key}: this is not the key of the certificate`, ExitCode.usage),
+  );
 });

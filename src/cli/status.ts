@@ -4,6 +4,7 @@
 import { Command } from "commander";
 import { quorumSize } from "../consensus/membership.ts";
 import {
+  CallError,
   EtcdClient,
   type ListedMember,
   type MemberStatus,
@@ -26,6 +27,8 @@ interface Answer {
   readonly members?: readonly ListedMember[];
   readonly healthy: boolean;
   readonly problem?: string;
+  /** Whether the problem is one of TLS. */
+  readonly tlsProblem?: boolean;
 }
 
 /** One line of the table, and one object of the JSON output. */
@@ -47,8 +50,11 @@ export interface StatusRow {
 export interface ClusterStatus {
   readonly rows: readonly StatusRow[];
   readonly healthyCount: number;
-  readonly quorum: number;
+  /** How many make one; null when no master said who the members are, or anything. */
+  readonly quorum: number | null;
   readonly exitCode: ExitCode;
+  /** What to do when nothing is known; null else. */
+  readonly advice: string | null;
 }
 
 async function ask(endpoint: string, tls: TlsMaterial, timeoutMs: number): Promise<Answer> {
@@ -62,7 +68,8 @@ async function ask(endpoint: string, tls: TlsMaterial, timeoutMs: number): Promi
       .then(readMemberList, () => undefined);
     return { endpoint, status, healthy, ...(members && { members }) };
   } catch (error) {
-    return { endpoint, healthy: false, problem: error instanceof Error ? error.message : String(error) };
+    const problem = error instanceof Error ? error.message : String(error);
+    return { endpoint, healthy: false, problem, tlsProblem: error instanceof CallError && error.tls };
   } finally {
     client.close();
   }
@@ -115,11 +122,17 @@ export function summarize(answers: readonly Answer[]): ClusterStatus {
     };
   });
   rows.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  if (answers.every((answer) => answer.status === undefined)) {
+    const advice = answers.some((answer) => answer.tlsProblem === true)
+      ? "none of the given endpoints took this connection: name the right files with --cacert, --cert and --key"
+      : "none of the given endpoints answered; name others with --endpoints";
+    return { rows, healthyCount: 0, quorum: null, exitCode: ExitCode.unknown, advice };
+  }
   const quorum = quorumSize(Math.max(members.length, rows.length));
   const healthyCount = rows.filter((row) => row.healthy).length;
   const allHealthy = healthyCount === rows.length && rows.length >= members.length;
   const exitCode = allHealthy ? ExitCode.ok : healthyCount >= quorum ? ExitCode.failure : ExitCode.severe;
-  return { rows, healthyCount, quorum, exitCode };
+  return { rows, healthyCount, quorum, exitCode, advice: null };
 }
 
 /** The table for people, with one line under it that says how things are. */
@@ -147,12 +160,15 @@ export function statusText(status: ClusterStatus): string {
     row.dbSizeBytes === null ? "-" : formatSize(row.dbSizeBytes),
     row.problem ?? "healthy",
   ]);
-  const { healthyCount, quorum, exitCode } = status;
+  const { healthyCount, quorum, exitCode, advice } = status;
   const counted = `${healthyCount} of ${rows.length} masters healthy`;
+  const needed = quorum === 1 ? "1 is" : `${quorum} are`;
   const verdict =
-    exitCode === ExitCode.severe
-      ? `${counted}: no quorum, ${quorum} are needed`
-      : `${counted}${exitCode === ExitCode.ok ? "" : `, the quorum of ${quorum} holds`}`;
+    advice !== null
+      ? advice
+      : exitCode === ExitCode.severe
+        ? `${counted}: no quorum, ${needed} needed`
+        : `${counted}${exitCode === ExitCode.ok ? "" : `, the quorum of ${quorum} holds`}`;
   return `${formatTable(header, rows, ["REGENCY", "INSTANCE", "REVISION", "LAG", "DB SIZE"])}\n${verdict}\n`;
 }
 
@@ -182,6 +198,12 @@ export function statusCommand(): Command {
       "kmmr status --endpoints https://10.0.0.1:2379 --cacert ca.crt --cert client.crt --key client.key",
       "kmmr status --output json | jq '.members[] | select(.healthy | not)'",
     ],
-    ["0  all masters are healthy", "1  some are not, a quorum is", "2  wrong use", "3  no quorum"],
+    [
+      "0  all masters are healthy",
+      "1  some are not, a quorum is",
+      "2  wrong use",
+      "3  no quorum",
+      "4  no endpoint answered",
+    ],
   );
 }

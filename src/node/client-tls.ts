@@ -4,12 +4,14 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import type { GatewayTls } from "../gateway/listener.ts";
-import { type Config, ConfigError, readProblem } from "./config.ts";
+import { type Config, ConfigError } from "./config.ts";
+import { fileProblem } from "./folder.ts";
+import { authorityProblem, pairProblems } from "./key-pair.ts";
 import type { Logger } from "./logger.ts";
 
 const CHECK_INTERVAL_MS = 30_000;
 
-/** Reads what the config names; undefined when clients speak plain HTTP. Throws ConfigError. */
+/** Reads and checks what the config names; undefined when clients speak plain HTTP. Throws ConfigError. */
 export function readClientTls(client: Config["client"]): GatewayTls | undefined {
   const { certFile, keyFile, caFile } = client;
   if (certFile === undefined || keyFile === undefined) return undefined;
@@ -18,13 +20,19 @@ export function readClientTls(client: Config["client"]): GatewayTls | undefined 
     try {
       return readFileSync(fileName);
     } catch (error) {
-      problems.push(`client.${key}: ${fileName}: ${readProblem(error)}`);
+      problems.push(`client.${key}: ${fileName}: ${fileProblem(error)}`);
       return Buffer.alloc(0);
     }
   };
   const cert = read("certFile", certFile);
   const key = read("keyFile", keyFile);
   const ca = caFile === undefined ? undefined : read("caFile", caFile);
+  if (problems.length > 0) throw new ConfigError(problems);
+  const pair = pairProblems(cert, key);
+  if (pair.cert !== undefined) problems.push(`client.certFile: ${certFile}: ${pair.cert}`);
+  if (pair.key !== undefined) problems.push(`client.keyFile: ${keyFile}: ${pair.key}`);
+  const authority = ca && authorityProblem(ca);
+  if (authority !== undefined) problems.push(`client.caFile: ${caFile}: ${authority}`);
   if (problems.length > 0) throw new ConfigError(problems);
   return { cert, key, ...(ca && { ca }), requireClientCert: client.requireClientCert ?? true };
 }

@@ -6,7 +6,8 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
-import { parseAddress, parseEndpoint } from "./address.ts";
+import { type Address, parseAddress, parseEndpoint } from "./address.ts";
+import { fileProblem } from "./folder.ts";
 import { nearestName } from "./nearest-name.ts";
 
 /** A config that cannot be used: `problems` holds one line for each thing to correct. */
@@ -98,6 +99,12 @@ function joined(path: Path): string {
   return path.map(String).join(".");
 }
 
+/** Every key that a config file may have, as `client.listen`. */
+export function configKeys(): string[] {
+  const known = knownKeys();
+  return (known.get("") ?? []).flatMap((key) => known.get(key)?.map((inner) => `${key}.${inner}`) ?? [key]);
+}
+
 /** Every key that the schema knows, by the path of the object that holds it. */
 function knownKeys(): Map<string, readonly string[]> {
   const known = new Map<string, readonly string[]>([["", Object.keys(configSchema.shape)]]);
@@ -143,9 +150,36 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
   return [{ path: issue.path, text: issue.message.replace(/^Invalid (input|option): /, "") }];
 }
 
+/** Whether a process that listens on the one cannot listen on the other. */
+function overlap(a: Address, b: Address): boolean {
+  if (a.port !== b.port) return false;
+  // "::" takes the addresses of IPv4 too.
+  const takesAll = ({ host }: Address, other: Address) =>
+    host === "::" || (host === "0.0.0.0" && !other.host.includes(":"));
+  return a.host.toLowerCase() === b.host.toLowerCase() || takesAll(a, b) || takesAll(b, a);
+}
+
+/** Listeners of one process that would take each other's address. */
+function listenProblems(config: Config): Problem[] {
+  const listeners: [name: string, address: Address][] = [
+    ["client", parseEndpoint(config.client.listen)!],
+    ["peer", parseAddress(config.peer.listen)!],
+  ];
+  if (config.metrics.listen !== undefined) listeners.push(["metrics", parseEndpoint(config.metrics.listen)!]);
+  return listeners.flatMap(([name, address], index) =>
+    listeners
+      .slice(0, index)
+      .filter(([, other]) => overlap(address, other))
+      .map(([other]) => ({
+        path: [name, "listen"],
+        text: `is taken by ${other}.listen: each needs a port of its own`,
+      })),
+  );
+}
+
 /** What must hold between keys. */
 function crossProblems(config: Config): Problem[] {
-  const problems: Problem[] = [];
+  const problems = listenProblems(config);
   const client = config.client;
   if (parseEndpoint(client.listen)!.tls) {
     for (const key of ["certFile", "keyFile"] as const) {
@@ -209,11 +243,13 @@ export function parseConfig(text: string, fileName: string): Config {
   }
   const report = (problems: readonly Problem[]): never => {
     throw new ConfigError(
-      problems.map((problem) => {
-        const where = lineOf(document, lines, problem.path);
-        const name = joined(problem.path);
-        return `${fileName}:${where}: ${name === "" ? "" : `${name}: `}${problem.text}`;
-      }),
+      problems
+        .map((problem) => ({ ...problem, line: lineOf(document, lines, problem.path) }))
+        .sort((a, b) => a.line - b.line)
+        .map(({ path, text, line }) => {
+          const name = joined(path);
+          return `${fileName}:${line}: ${name === "" ? "" : `${name}: `}${text}`;
+        }),
     );
   };
   const content: unknown = document.toJS();
@@ -246,16 +282,7 @@ export function loadConfig(fileName: string): Config {
   try {
     text = readFileSync(fileName, "utf8");
   } catch (error) {
-    throw new ConfigError([`${fileName}: ${readProblem(error)}`]);
+    throw new ConfigError([`${fileName}: ${fileProblem(error)}`]);
   }
   return parseConfig(text, fileName);
-}
-
-/** Why a file could not be read, in words. */
-export function readProblem(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "ENOENT") return "no such file";
-  if (code === "EACCES") return "permission denied";
-  if (code === "EISDIR") return "is a folder, not a file";
-  return error instanceof Error ? error.message : String(error);
 }

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { ConfigError, loadConfig } from "./config.ts";
 import { configText, type Deployment, withAddresses, writeDeployment } from "./deployment.ts";
 import { GenesisError, parseGenesis } from "./genesis.ts";
-import { checkFiles } from "./member-files.ts";
+import { checkFiles, makeDataDir } from "./member-files.ts";
 
 function deploymentOf(n: number): Deployment {
   const masters = Array.from({ length: n }, (_, i) => ({
@@ -73,6 +73,36 @@ describe("a written deployment", () => {
       () =>
         assert.match(problems("cp1"), /^peer.certFile: .*: its key is not the one that the genesis names/),
     );
+  });
+
+  test("keys that do not fit their certificates, and a data directory that is a file, are told", () => {
+    withChanged(
+      "cp1/peer.key",
+      (path) => copyFileSync(file("cp2/peer.key"), path),
+      () =>
+        assert.equal(problems("cp1"), "peer.keyFile: /cp1/peer.key: this is not the key of the certificate"),
+    );
+    withChanged(
+      "cp1/server.key",
+      (path) => copyFileSync(file("cp2/server.key"), path),
+      () =>
+        assert.equal(
+          problems("cp1"),
+          "client.keyFile: /cp1/server.key: this is not the key of the certificate",
+        ),
+    );
+    withChanged(
+      "cp1/kmmr.yaml",
+      (path) => writeFileSync(path, readFileSync(path, "utf8").replace("/var/lib/kmmr", "ca.crt/data")),
+      () => assert.match(problems("cp1"), /^dataDir: \/cp1\/ca.crt.*: is a file/),
+    );
+    if (process.platform === "linux") {
+      const config = loadConfig(file("cp1/kmmr.yaml"));
+      assert.throws(
+        () => makeDataDir({ ...config, dataDir: "/proc/kmmr/data" }),
+        new ConfigError(["dataDir: /proc/kmmr: no folder can be made there"]),
+      );
+    }
   });
 
   test("missing, damaged and foreign files are one line each", () => {

@@ -6,7 +6,8 @@
 import { closeSync, existsSync, fsyncSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { markFresh } from "../storage/log-marks.ts";
-import { ConfigError, readProblem } from "./config.ts";
+import { ConfigError } from "./config.ts";
+import { fileProblem } from "./folder.ts";
 
 const MARK_FILE = "first-start";
 
@@ -29,7 +30,7 @@ export function useFirstStartMark(configFolder: string, logFolder: string): void
     rmSync(mark);
   } catch (error) {
     throw new ConfigError([
-      `${mark}: cannot be removed (${readProblem(error)}): remove it, then start again`,
+      `${mark}: cannot be removed (${fileProblem(error)}): remove it, then start again`,
     ]);
   }
   const folder = openSync(dirname(mark), "r");

@@ -102,6 +102,20 @@ describe("genesis", () => {
       ["members: m1 and m2 have the same tlsKeyFingerprint", "members: m3 and m4 have the same peer address"],
     );
     assert.throws(() => parseGenesis("{"), /not YAML or JSON/);
-    assert.throws(() => parseGenesis("3"), GenesisError);
+    const noGenesis = { message: "this is no genesis: it must hold the keys that kmmr init writes" };
+    assert.throws(() => parseGenesis("3"), noGenesis);
+    assert.throws(() => parseGenesis(""), noGenesis);
+    assert.deepEqual(
+      problemsOf((d) => {
+        delete d.clusterId;
+        delete d.members[1].publicKey;
+        d.members[2].name = 3;
+      }),
+      [
+        "clusterId: is missing",
+        "members.1.publicKey: is missing",
+        "members.2.name: expected string, received number",
+      ],
+    );
   });
 });

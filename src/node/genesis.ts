@@ -106,7 +106,7 @@ export function parseGenesis(text: string): Genesis {
   } catch (error) {
     throw new GenesisError([`not YAML or JSON: ${String((error as Error).message).split("\n")[0]}`]);
   }
-  const result = schema.safeParse(document);
+  const result = schema.safeParse(document, { reportInput: true });
   if (!result.success) throw new GenesisError(result.error.issues.map(problemOf));
   const { clusterId, operatorPublicKey, quotaBytes, members } = result.data;
   const problems = duplicates(members);
@@ -156,9 +156,18 @@ function formatId(value: bigint): string {
   return value.toString(16).padStart(16, "0");
 }
 
+function problemText(issue: z.core.$ZodIssue): string {
+  if (issue.code === "unrecognized_keys") return `unknown key ${issue.keys.join(", ")}`;
+  if (issue.path.length === 0 && issue.code === "invalid_type") {
+    return "this is no genesis: it must hold the keys that kmmr init writes";
+  }
+  if (issue.input === undefined) return "is missing";
+  return issue.message.replace(/^Invalid input: /, "");
+}
+
 function problemOf(issue: z.core.$ZodIssue): string {
   const place = issue.path.map(String).join(".");
-  const text = issue.code === "unrecognized_keys" ? `unknown key ${issue.keys.join(", ")}` : issue.message;
+  const text = problemText(issue);
   return place === "" ? text : `${place}: ${text}`;
 }
 

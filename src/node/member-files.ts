@@ -2,15 +2,18 @@
  * Everything that a member reads before it starts: genesis, identity and link keys, checked against each
  * other. All problems become ConfigErrors, one line each.
  */
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { equalBytes } from "../base/bytes.ts";
 import type { Membership } from "../consensus/membership.ts";
 import { certificateFingerprint } from "../transport/identity.ts";
 import type { LinkCredentials } from "../transport/tls.ts";
 import { readClientTls } from "./client-tls.ts";
-import { type Config, ConfigError, readProblem } from "./config.ts";
+import { type Config, ConfigError } from "./config.ts";
 import { KeyError, NodeHasher, NodeSigner } from "./crypto.ts";
+import { FolderError, fileProblem, makeFolder } from "./folder.ts";
 import { type Genesis, GenesisError, parseGenesis, toMembership } from "./genesis.ts";
+import { pairProblems } from "./key-pair.ts";
 import { nearestName } from "./nearest-name.ts";
 
 /** What those files say. */
@@ -27,13 +30,38 @@ export interface MemberFiles {
 export function checkFiles(config: Config): void {
   readMemberFiles(config, new NodeHasher());
   readClientTls(config.client);
+  checkDataDir(config.dataDir);
+}
+
+/** Throws ConfigError when the data directory, or the nearest folder above it that is there, is of no use. */
+function checkDataDir(folder: string): void {
+  let nearest = folder;
+  try {
+    while (statSync(nearest, { throwIfNoEntry: false }) === undefined) nearest = dirname(nearest);
+    if (!statSync(nearest).isDirectory())
+      throw new ConfigError([`dataDir: ${nearest}: is a file, not a folder`]);
+    accessSync(nearest, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError([`dataDir: ${nearest}: ${fileProblem(error)}`]);
+  }
+}
+
+/** Makes the data directory where it is missing; throws ConfigError. */
+export function makeDataDir(config: Config): void {
+  try {
+    makeFolder(config.dataDir);
+  } catch (error) {
+    if (!(error instanceof FolderError)) throw error;
+    throw new ConfigError([`dataDir: ${error.message}`]);
+  }
 }
 
 function readText(key: string, fileName: string): string {
   try {
     return readFileSync(fileName, "utf8");
   } catch (error) {
-    throw new ConfigError([`${key}: ${fileName}: ${readProblem(error)}`]);
+    throw new ConfigError([`${key}: ${fileName}: ${fileProblem(error)}`]);
   }
 }
 
@@ -84,16 +112,15 @@ function readLinkCredentials(
   const { certFile, keyFile } = config.peer;
   const cert = readText("peer.certFile", certFile);
   const key = readText("peer.keyFile", keyFile);
-  let fingerprint: string;
-  try {
-    fingerprint = certificateFingerprint(cert);
-  } catch {
-    throw new ConfigError([`peer.certFile: ${certFile}: this is no certificate in PEM`]);
-  }
+  const pair = pairProblems(cert, key);
+  if (pair.cert !== undefined) throw new ConfigError([`peer.certFile: ${certFile}: ${pair.cert}`]);
+  // The certificate first: of another master's, the key that fits it is not the mistake.
+  const fingerprint = certificateFingerprint(cert);
   if (fingerprint !== member.tlsKeyFingerprint) {
     throw new ConfigError([
       `peer.certFile: ${certFile}: its key is not the one that the genesis names for ${member.name}`,
     ]);
   }
+  if (pair.key !== undefined) throw new ConfigError([`peer.keyFile: ${keyFile}: ${pair.key}`]);
   return { cert, key };
 }

@@ -3,11 +3,12 @@
  * the cluster would rightly take this master for a liar.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, realpathSync, rmSync } from "node:fs";
+import { realpathSync, rmSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { makeFolder } from "./folder.ts";
 
 /** Another process holds the directory. */
 export class LockedError extends Error {
@@ -55,10 +56,10 @@ const RETRY_INTERVAL_MS = 50;
 
 /**
  * Takes the lock of a folder (made when missing); throws LockedError when another process has it and keeps it
- * for `waitMs`, which gives one that is just ending its time.
+ * for `waitMs`, which gives one that is just ending its time, and FolderError when it cannot be made.
  */
 export async function lockFolder(folder: string, holder: string, waitMs = 0): Promise<ProcessLock> {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const deadlineMs = performance.now() + waitMs;
   for (;;) {
     try {
