@@ -35,6 +35,8 @@ export function makeFolder(path: string): void {
   try {
     makeDirectory(path);
   } catch (error) {
-    throw new FolderError(`${path}: ${folderProblem(error)}`);
+    // The folder that was refused, which may be one above.
+    const refused = error instanceof Error && "path" in error ? error.path : path;
+    throw new FolderError(`${refused}: ${folderProblem(error)}`);
   }
 }
