@@ -102,6 +102,7 @@ export class Replica {
     this.store = new Store({
       engine: config.engine,
       hasher: config.hasher,
+      mutation: options.mutation,
       ...(config.quotaBytes === undefined ? {} : { quotaBytes: config.quotaBytes }),
     });
     this.#consensus = new Consensus({
@@ -366,7 +367,7 @@ export class Replica {
     return new Fences(
       {
         n: core.membership.n,
-        quorum: core.membership.quorum,
+        quorum: core.membership.quorum - (core.mutated("fenceOneFewer") ? 1 : 0),
         self: core.self,
         accepted: () => this.#accepted(),
         executed: () => this.#lastExecuted,

@@ -103,9 +103,10 @@ export class StateSync {
       return;
     }
     const sound =
-      decision.cid === certificate.cid &&
-      core.checker.checkpointRoot(certificate) &&
-      core.checker.decision(decision);
+      core.mutated("checkpointNotChecked") ||
+      (decision.cid === certificate.cid &&
+        core.checker.checkpointRoot(certificate) &&
+        core.checker.decision(decision));
     if (!sound) {
       core.misbehaviour(from, "checkpoint certificate that is none");
       return;

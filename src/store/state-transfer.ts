@@ -171,7 +171,8 @@ export class StateInstaller {
     bytes.set(part, offsetBytes);
     wanted.receivedBytes += part.length;
     if (wanted.receivedBytes < bytes.length) return;
-    if (!equalBytes(leafHash(this.#hasher, chunk, bytes), leaf.hash)) {
+    const isSound = equalBytes(leafHash(this.#hasher, chunk, bytes), leaf.hash);
+    if (!isSound && this.#target.mutation !== "chunkNotChecked") {
       wanted.receivedBytes = 0;
       throw new TransferError(`chunk ${chunk} does not have the hash of its leaf`);
     }

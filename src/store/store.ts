@@ -67,6 +67,8 @@ export interface StoreOptions {
   /** Part of the cluster's configuration: the same on every replica, or they would refuse differently. */
   readonly quotaBytes?: number;
   readonly recentSizeBytes?: number;
+  /** A planted bug for the simulator's self-test (ConsensusOptions.mutation). */
+  readonly mutation?: string;
 }
 
 export class Store {
@@ -74,6 +76,7 @@ export class Store {
   readonly #leases = new LeaseBook();
   readonly #space: Keyspace;
   readonly #quotaBytes: number;
+  readonly #mutation: string;
   readonly #hasher: Hasher;
   readonly #digest: StateDigest;
   readonly #changes: ChangeDigest;
@@ -87,6 +90,7 @@ export class Store {
     this.#engine = options.engine;
     this.#quotaBytes = options.quotaBytes ?? QUOTA_DEFAULT_BYTES;
     this.#hasher = options.hasher;
+    this.#mutation = options.mutation ?? "";
     const recentSizeBytes = options.recentSizeBytes ?? RECENT_DEFAULT_BYTES;
     this.#changes = new ChangeDigest(options.hasher);
     this.#space = new Keyspace(options.engine, this.#leases, recentSizeBytes, this.#changes);
@@ -143,9 +147,10 @@ export class Store {
       this.#stateChanged = true;
     }
     this.#changes.addTime(this.#timeMs);
+    const earlyMs = this.#mutation === "leaseEarly" ? 600 : 0;
     for (;;) {
       const lease = this.#leases.first();
-      if (lease === undefined || lease.expiresAtMs > this.#timeMs) break;
+      if (lease === undefined || lease.expiresAtMs > this.#timeMs + earlyMs) break;
       this.#removeLease(lease.id);
     }
   }
@@ -225,6 +230,9 @@ export class Store {
     this.#space.beginChanges();
     const put = applyPut(this.#space, request, wantResult);
     this.#endChanges();
+    if (request.lease !== 0n && this.#mutation === "putDoneAndRefused") {
+      return refusal(StoreErrorCode.leaseNotFound);
+    }
     return { type: "put", put };
   }
 
@@ -268,7 +276,8 @@ export class Store {
       this.#leases.renew(lease, this.#timeMs + lease.ttlSeconds * 1000);
       this.#writeLease(id);
     }
-    return { type: "leaseKeepAlive", revision: this.revision, id, ttlSeconds: lease?.ttlSeconds ?? 0 };
+    const ttlSeconds = this.#mutation === "keepAliveWithoutTime" ? 0 : (lease?.ttlSeconds ?? 0);
+    return { type: "leaseKeepAlive", revision: this.revision, id, ttlSeconds };
   }
 
   /** Removes a lease and, in one revision, its keys. */
@@ -324,6 +333,8 @@ export class Store {
   range(request: RangeRequest): RangeResult {
     const error = checkRange(request);
     if (error !== undefined) throw new StoreError(error);
+    if (this.#mutation === "compactedTooSoon" && request.revision > 0 && request.revision < this.revision - 9)
+      throw new StoreError(StoreErrorCode.compacted);
     return readRange(this.#space, request);
   }
 
@@ -441,6 +452,7 @@ export class Store {
     return {
       engine: this.#engine,
       hasher: this.#hasher,
+      mutation: this.#mutation,
       revision: () => this.revision,
       leafNow: (chunk) => this.#digest.leafNow(chunk),
       putState: (misc, checkpoint, leaves) => {
@@ -504,6 +516,7 @@ export class Store {
 export interface InstallTarget {
   readonly engine: Engine;
   readonly hasher: Hasher;
+  readonly mutation: string;
   revision(): number;
   leafNow(chunk: number): Leaf | undefined;
   /** Puts the store's own rows for the state that is installed, which is the kept checkpoint from then on. */

@@ -4,6 +4,7 @@ import { corruptBodies, forgeBundles, withholdBodies, wrongAnswers } from "./bod
 import {
   forgedCertificates,
   ghostClaim,
+  ghostLogged,
   replayBundles,
   secondProposal,
   splitClaim,
@@ -31,6 +32,7 @@ import {
   wrongSync,
   wrongTimestamp,
 } from "./proposing.ts";
+import { falseChunks, falseDecisionClaim, forgedCheckpoint, shortCertificate } from "./state-lies.ts";
 import {
   badSignature,
   doubleVote,
@@ -74,10 +76,15 @@ const MAKERS = {
   relay,
   laggard,
   ghostClaim,
+  ghostLogged,
   splitClaim,
   secondProposal,
   staleSync,
   forgedCertificates,
+  forgedCheckpoint,
+  falseChunks,
+  falseDecisionClaim,
+  shortCertificate,
   replayBundles,
   falseLogged,
   falseLogging,
