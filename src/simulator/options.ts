@@ -105,6 +105,15 @@ export interface OptionLimits {
  * where it was: chance alone makes that, and with it state transfer, rare.
  */
 const TRANSFER_SHARE = 0.15;
+/** What is told to members that come back. */
+const TRANSFER_LIES = [
+  "forgedCheckpoint",
+  "falseChunks",
+  "falseDecisionClaim",
+  "shortCertificate",
+  "corruptBodies",
+  "wrongAnswers",
+] as const satisfies readonly BehaviourName[];
 
 /** A mean that is 0 (off) in about a part `off` of the seeds, else between the bounds on a logarithmic scale. */
 function meanOrOff(prng: Prng, off: number, low: number, high: number): number {
@@ -127,7 +136,7 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
   const focus = focusOf(limits.mutation);
   const n = drawSize(shape, focus);
   const transfer = focus === undefined ? shape.chance(TRANSFER_SHARE) : focus.transfer === true;
-  const faultyMembers = drawFaulty(faulty, n, seed, limits, focus);
+  const faultyMembers = drawFaulty(faulty, n, seed, limits, focus, transfer);
   const members = Array.from({ length: n }, (_, member) => member);
   const correct = members.filter((member) => !faultyMembers.some((f) => f.member === member));
   const spare = faultsTolerated(n) - faultyMembers.length;
@@ -178,6 +187,7 @@ function drawFaulty(
   seed: number,
   limits: OptionLimits,
   focus: Focus | undefined,
+  transfer: boolean,
 ): FaultyMember[] {
   const f = faultsTolerated(n);
   const order = shuffled(
@@ -196,12 +206,12 @@ function drawFaulty(
   }
   const byzantine = limits.byzantine === "on" || (limits.byzantine === "mixed" && seed % 2 === 1);
   if (byzantine) {
-    const shared = drawBehaviours(prng);
+    const shared = drawBehaviours(prng, transfer);
     const alike = prng.chance(0.5);
     return order.slice(0, f).map((member) => ({
       member,
       kind: "byzantine",
-      behaviours: alike ? shared : drawBehaviours(prng),
+      behaviours: alike ? shared : drawBehaviours(prng, transfer),
       zeal: prng.pick([0.05, 0.3, 1]),
     }));
   }
@@ -214,9 +224,12 @@ function drawFaulty(
   });
 }
 
-function drawBehaviours(prng: Prng): BehaviourName[] {
+function drawBehaviours(prng: Prng, transfer: boolean): BehaviourName[] {
   const count = prng.pick([1, 1, 1, 2, 3, 5]);
-  return shuffled(prng, BEHAVIOURS).slice(0, count);
+  const drawn = shuffled(prng, BEHAVIOURS).slice(0, count);
+  if (!transfer || prng.chance(0.4)) return drawn;
+  const toTheAbsent = prng.pick(TRANSFER_LIES);
+  return [toTheAbsent, ...drawn.filter((name) => name !== toTheAbsent).slice(1)];
 }
 
 function drawNetwork(prng: Prng): NetworkOptions {

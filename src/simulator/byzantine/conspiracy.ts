@@ -173,6 +173,45 @@ function claimSplit(
 }
 
 /**
+ * As leader offers a fast instance to one member only, says nothing of it in the leader change that follows, and when
+ * another value may have been decided since, reports its logged WRITE beside that member's.
+ */
+export function lateLogged(): Behaviour {
+  let offer:
+    | { readonly cid: number; readonly regency: number; readonly digest: Uint8Array; readonly victim: number }
+    | undefined;
+  return {
+    bend(sending, mind) {
+      const { message, to } = sending;
+      if (message.type === "propose") {
+        const { cid, regency } = message;
+        if (offer?.cid !== cid || offer.regency !== regency) {
+          if (!mind.tempted()) return undefined;
+          offer = {
+            cid,
+            regency,
+            digest: valueDigest(mind.hasher, message.value),
+            victim: mind.others()[0]!,
+          };
+        }
+        return to === offer.victim ? [{ ...sending, message: { ...message, fast: true } }] : [];
+      }
+      if (message.type === "write") {
+        const isOffer = offer?.cid === message.cid && offer.regency === message.regency;
+        return isOffer && to !== offer?.victim ? [] : undefined;
+      }
+      if (message.type !== "stopData" || offer === undefined) return undefined;
+      const body = decodeStopDataBody(message.body);
+      const { cid, regency, digest } = offer;
+      if (body.regency <= regency || cid <= (body.decided?.cid ?? 0)) return undefined;
+      const others = body.logged.filter((write) => write.cid < cid);
+      const logged = body.regency === regency + 1 ? others : [...others, { cid, regency, digest }];
+      return [{ ...sending, message: signedStopData({ ...body, logged }, mind) }];
+    },
+  };
+}
+
+/**
  * As leader proposes to one member only, waits until that one may have died and come back, and then proposes
  * something else to everybody in the same ballot.
  */

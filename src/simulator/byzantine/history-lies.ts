@@ -138,14 +138,19 @@ export function falseCertificate(): Behaviour {
   });
 }
 
-/** Answers fences with instances that never come, or with none. */
+/** Answers fences with instances that never come, or with none; some do one of these all the time. */
 export function falseFence(): Behaviour {
+  let always: number | undefined;
+  let isDrawn = false;
   return {
     bend(sending, mind) {
       const { message } = sending;
       if (message.type !== "fenceReply" || !mind.tempted()) return undefined;
       const { prng } = mind;
-      const accepted = prng.pick([0, message.accepted + 1, message.accepted + 1_000, 2 ** 52]);
+      const lies = [0, message.accepted + 1, message.accepted + 1_000, 2 ** 52];
+      if (!isDrawn) always = prng.chance(0.5) ? prng.below(2) : undefined;
+      isDrawn = true;
+      const accepted = always === undefined ? prng.pick(lies) : lies[always]!;
       const regency = prng.pick([0, message.regency, message.regency + 1, 2 ** 52]);
       return [{ ...sending, message: { ...message, accepted, regency } }];
     },
