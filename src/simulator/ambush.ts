@@ -93,7 +93,9 @@ export class Ambushes {
     const correct = hosts.filter(({ member }) => !this.#isByzantine(member));
     const leader = this.#leader();
     const chosen = prng.chance(0.5) && correct.includes(leader) ? leader : prng.pick(correct);
-    const regency = this.#parts.regency();
+    // Those of the next regency, too: what is decided right after a leader change follows from its reports.
+    const ahead = prng.chance(0.4) ? 1 : 0;
+    const regency = this.#parts.regency() + ahead;
     const values = prng.chance(0.5);
     const blind = vote === "write" && prng.chance(0.5) ? prng.below(hosts.length) : -1;
     const filter: LinkFilter = (_, to, bytes) => {
@@ -125,7 +127,7 @@ export class Ambushes {
       scheduler.after(holdMs, () => network.filters.delete(filter));
     };
     this.#onDecision.push(onDecision);
-    scheduler.after(this.#replacementMs(), () => {
+    scheduler.after(this.#replacementMs() * (1 + 2 * ahead), () => {
       if (!struck) network.filters.delete(filter);
     });
   }

@@ -26,7 +26,7 @@ export interface Focus {
   readonly crashes?: boolean;
   /** One member is away until the others' logs are cut. */
   readonly transfer?: boolean;
-  /** Members that are paused and links that are slow. */
+  /** Members that are paused, links that are slow, and more reads. */
   readonly slow?: boolean;
 }
 

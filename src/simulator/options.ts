@@ -274,6 +274,7 @@ function drawWorkload(prng: Prng, n: number, focus: Focus | undefined): Workload
   if (focus?.leases) {
     for (const kind of ["leaseGrant", "leasedPut", "leaseKeepAlive"] as const) weights[kind] = 32;
   }
+  if (focus?.slow) for (const kind of ["put", "readOne", "readAll"] as const) weights[kind] = 64;
   // Compaction hides history from the checkers, so it stays rare.
   weights.compact = Math.min(weights.compact, 2);
   return {
@@ -323,7 +324,7 @@ function focusedFaults(prng: Prng, focus: Focus): Omit<FaultOptions, "absenceMs"
     oneWayCutMeanMs: meanOrOff(prng, 0.7, 500, 4_000),
     pauseMeanMs: focus.slow ? 400 : 0,
     pauseLengthMeanMs: 200,
-    slowMemberMeanMs: focus.slow ? 400 : 0,
+    slowMemberMeanMs: focus.slow ? 300 : 0,
     aimAtLeader: prng.chance(0.4),
     ambushMeanMs: focus.ambushes.length === 0 ? 0 : logarithmic(prng, 150, 600),
     ambushes: focus.ambushes,
