@@ -186,7 +186,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "loggedAtBoundCounted",
     rule: "logged WRITEs count above the bound claim only",
-    focus: { behaviours: ["lateLogged"], ambushes: ["acceptsToOne"] },
+    focus: { behaviours: ["lateLogged"], ambushes: ["acceptsOfNextToOne"] },
   },
   {
     name: "fenceOneFewer",

@@ -148,9 +148,7 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
     seed,
     n,
     faulty: faultyMembers,
-    safetyMs: Math.round(
-      focus === undefined && !transfer ? logarithmic(shape, 1_500, 7_000) : logarithmic(shape, 4_000, 9_000),
-    ),
+    safetyMs: drawSafetyMs(shape, focus, transfer),
     livenessMs: 120_000,
     leftDead,
     tickMs: shape.pick([5, 10, 20, 20, 20, 20]),
@@ -162,6 +160,11 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
     faults: drawFaults(faults, focus, transfer),
     consensus: { ...drawConsensus(consensus, limits.mutation, focus, transfer), clockBoundMs },
   };
+}
+
+function drawSafetyMs(prng: Prng, focus: Focus | undefined, transfer: boolean): number {
+  if (focus !== undefined) return Math.round(logarithmic(prng, 4_000, 9_000));
+  return Math.round(logarithmic(prng, transfer ? 2_500 : 1_500, transfer ? 5_000 : 7_000));
 }
 
 function drawSize(prng: Prng, focus: Focus | undefined): number {
