@@ -493,7 +493,8 @@ function measureProgress(core: Core): void {
   core.timeoutFactor = Math.max(1, core.timeoutFactor / 2);
 }
 
-function replayFuture(core: Core): void {
+/** Takes the messages that came for the instance in progress while it lay ahead. */
+export function replayFuture(core: Core): void {
   if (core.future.size === 0) return;
   const { cid } = core.instance;
   for (const past of core.future.keys()) if (past < cid) core.future.delete(past);

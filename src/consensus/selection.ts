@@ -80,13 +80,14 @@ export function selectForInstance(
   const above = selection.kind === "bound" ? selection.claim.regency : 0;
   const named = new Map<string, { readonly claim: BallotClaim; count: number }>();
   for (const { logged } of reports) {
-    if (logged === undefined || logged.regency <= above) continue;
+    if (logged === undefined || (logged.regency <= above && mutation !== "loggedAtBoundCounted")) continue;
     const same = named.get(logged.digestKey);
     if (same === undefined) named.set(logged.digestKey, { claim: logged, count: 1 });
     else same.count += 1;
   }
   for (const { claim, count } of named.values()) {
-    if (count >= reports.length - f) return { kind: "bound", claim };
+    const needed = reports.length - f - (mutation === "loggedOneFewer" ? 1 : 0);
+    if (count >= needed) return { kind: "bound", claim };
   }
   return selection;
 }

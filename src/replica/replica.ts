@@ -119,6 +119,7 @@ export class Replica {
     this.store = new Store({
       engine: config.engine,
       hasher: config.hasher,
+      mutation: options.mutation,
       ...(config.quotaBytes === undefined ? {} : { quotaBytes: config.quotaBytes }),
     });
     this.#consensus = new Consensus({
@@ -144,7 +145,7 @@ export class Replica {
       diverged: (cid) => this.#diverge(cid),
       trace: (cid, root, stable) => this.#trace({ kind: "checkpoint", cid, root, stable }),
       truncate: (before) => this.#out.push({ type: "truncate", before }),
-      workAhead: () => this.#out.push({ type: "moreWork", when: "later" }),
+      workAhead: () => this.#workLater(),
     });
     this.#fences = this.#makeFences();
     this.#probe = new Probe(this.#core);
@@ -156,6 +157,7 @@ export class Replica {
       failed: (cid) => this.#trace({ kind: "transfer", cid, phase: "failed" }),
       putPosition: (store, stored) => store.setMeta(POSITION_NAME, stored),
       installed: (position) => this.#onStateInstalled(position),
+      workAhead: () => this.#workLater(),
     });
     this.#recover(config.recovery);
   }
@@ -253,7 +255,7 @@ export class Replica {
     core.readyAtMs = core.monotonicMs;
     core.lastDecidedAtMs = core.monotonicMs;
     core.unlinkedAtMs.fill(core.monotonicMs + core.options.leaderTimeoutMs);
-    if (this.store.hasWork) this.#out.push({ type: "moreWork", when: "later" });
+    if (this.store.hasWork) this.#workLater();
   }
 
   #tick(): void {
@@ -266,6 +268,10 @@ export class Replica {
     this.#checkServing();
   }
 
+  #workLater(): void {
+    this.#out.push({ type: "moreWork", when: "later" });
+  }
+
   #work(): void {
     this.#consensus.workAhead();
     this.#closeBundles();
@@ -274,8 +280,8 @@ export class Replica {
     this.#consensus.settle();
     this.#executeDecided();
     this.#consensus.workBehind();
-    if (this.#checkpoints.work() || this.#decided.length > 0)
-      this.#out.push({ type: "moreWork", when: "later" });
+    this.#stateSync.work();
+    if (this.#checkpoints.work() || this.#decided.length > 0) this.#workLater();
   }
 
   #trace(event: Extract<ReplicaOutput, { type: "trace" }>["event"]): void {
@@ -400,7 +406,7 @@ export class Replica {
     return new Fences(
       {
         n: core.membership.n,
-        quorum: core.membership.quorum,
+        quorum: core.membership.quorum - (core.mutated("fenceOneFewer") ? 1 : 0),
         self: core.self,
         accepted: () => this.#accepted(),
         executed: () => this.#lastExecuted,
@@ -413,7 +419,7 @@ export class Replica {
           this.#orderedFences.set(this.#nextInternalId, { ids, named });
           this.#orderedFencesCount += ids.length;
           this.#enqueue(this.#nextInternalId, { type: "noop" });
-          this.#out.push({ type: "moreWork", when: "later" });
+          this.#workLater();
         },
       },
       core.incarnation,

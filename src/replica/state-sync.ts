@@ -5,7 +5,8 @@
  * asked for.
  */
 import { DecodeError, Reader, Writer } from "../base/codec.ts";
-import { offerCheckpoint } from "../consensus/catch-up.ts";
+import { replayFuture } from "../consensus/agreement.ts";
+import { askDecisions, decidedByOthers, offerCheckpoint } from "../consensus/catch-up.ts";
 import type { Core } from "../consensus/core.ts";
 import type { CheckpointCertificate, DecisionCertificate, Message } from "../consensus/messages.ts";
 import { type AppliedPosition, decodeAppliedPosition } from "../consensus/recovery.ts";
@@ -39,6 +40,8 @@ export interface StateSyncHost {
   /** Puts the replica's own position, as the checkpoint holds it, into the unit that switches the state over. */
   putPosition(store: Store, stored: Uint8Array): void;
   installed(position: AppliedPosition): void;
+  /** `work` has something to do. */
+  workAhead(): void;
 }
 
 interface Asked {
@@ -60,7 +63,7 @@ interface Transfer {
   readonly suppliers: Map<number, number>;
   progressAtMs: number;
   /** The rest of putting the state in place, once all of it is here; none of it can be given up. */
-  installing: Generator<void, Uint8Array> | undefined;
+  installing: Generator<boolean, Uint8Array> | undefined;
 }
 
 export class StateSync {
@@ -101,6 +104,11 @@ export class StateSync {
     core.broadcast({ type: "stateRequest", cid: 0, request: encodeRequest({ type: "manifest" }) });
   }
 
+  /** Goes on with putting a state in place: soon, for the decisions after it are not kept for ever. */
+  work(): void {
+    if (this.#transfer?.installing !== undefined) this.#install(this.#transfer);
+  }
+
   /** A member shows a stable checkpoint: the own log does not reach far enough, or the own state is wrong. */
   onCertificate(from: number, certificate: CheckpointCertificate, decision: DecisionCertificate): void {
     const { core } = this.#host;
@@ -115,9 +123,10 @@ export class StateSync {
     }
     if (core.monotonicMs < (this.#distrusted.get(from)?.untilMs ?? 0)) return;
     const sound =
-      decision.cid === certificate.cid &&
-      core.checker.checkpointRoot(certificate) &&
-      core.checker.decision(decision);
+      core.mutated("checkpointNotChecked") ||
+      (decision.cid === certificate.cid &&
+        core.checker.checkpointRoot(certificate) &&
+        core.checker.decision(decision));
     if (!sound) {
       core.misbehaviour(from, "checkpoint certificate that is none");
       return;
@@ -295,7 +304,7 @@ export class StateSync {
     return this.#turn;
   }
 
-  /** One step of putting the state in place: the next one comes with the next tick. */
+  /** One step of putting the state in place. Where the engine has to write first, the next one comes with a tick. */
   #install(transfer: Transfer): void {
     const { certificate, decision, installer } = transfer;
     const proof = encodeCertified({ certificate, decision });
@@ -304,6 +313,7 @@ export class StateSync {
     });
     const { done, value } = transfer.installing.next();
     if (done === true) this.#finish(transfer, value);
+    else if (!value) this.#host.workAhead();
   }
 
   #finish({ certificate, decision }: Transfer, extra: Uint8Array): void {
@@ -329,8 +339,11 @@ export class StateSync {
       core.nextInstance();
       // The state stands for the decision; it must be known to the log before the next vote.
       core.previousSequence = core.appendState();
+      replayFuture(core);
     }
     this.#host.installed(position);
+    // Soon, before the others cut their logs again.
+    if (decidedByOthers(core) > core.lastDecided) askDecisions(core);
   }
 }
 

@@ -9,7 +9,14 @@ import type { Host } from "./host.ts";
 import { type AimedKind, kindOf, regencyOf } from "./message-kinds.ts";
 import type { LinkFilter } from "./network.ts";
 
-export const AMBUSHES = ["acceptsToOne", "writesToOne", "narrow", "forget", "crashAfterDecision"] as const;
+export const AMBUSHES = [
+  "acceptsToOne",
+  "acceptsOfNextToOne",
+  "writesToOne",
+  "narrow",
+  "forget",
+  "crashAfterDecision",
+] as const;
 export type AmbushKind = (typeof AMBUSHES)[number];
 
 /** How often an ambush looks whether its moment has come. */
@@ -28,8 +35,9 @@ export class Ambushes {
 
   /** Lays one ambush of this kind. */
   lay(kind: AmbushKind): void {
-    if (kind === "acceptsToOne") this.#votesToOne("accept");
-    else if (kind === "writesToOne") this.#votesToOne("write");
+    if (kind === "acceptsToOne") this.#votesToOne("accept", 0);
+    else if (kind === "acceptsOfNextToOne") this.#votesToOne("accept", 1);
+    else if (kind === "writesToOne") this.#votesToOne("write", 0);
     else if (kind === "narrow") this.#narrow();
     else if (kind === "forget") this.#forget();
     else this.#crashAfterDecision();
@@ -85,15 +93,15 @@ export class Ambushes {
   /**
    * The ACCEPTs, or the WRITEs of fast instances, of this regency reach one member only; as soon as it has decided
    * it vanishes, and the others must find out in a leader change what it knows. One of them may not even have
-   * seen what was proposed.
+   * seen what was proposed. One regency ahead it meets what is decided right after a leader change.
    */
-  #votesToOne(vote: "accept" | "write"): void {
+  #votesToOne(vote: "accept" | "write", ahead: 0 | 1): void {
     const { prng, hosts, network, scheduler } = this.#parts;
     const { consensus } = this.#parts.options;
     const correct = hosts.filter(({ member }) => !this.#isByzantine(member));
     const leader = this.#leader();
     const chosen = prng.chance(0.5) && correct.includes(leader) ? leader : prng.pick(correct);
-    const regency = this.#parts.regency();
+    const regency = this.#parts.regency() + ahead;
     const values = prng.chance(0.5);
     const blind = vote === "write" && prng.chance(0.5) ? prng.below(hosts.length) : -1;
     const filter: LinkFilter = (_, to, bytes) => {
@@ -125,7 +133,7 @@ export class Ambushes {
       scheduler.after(holdMs, () => network.filters.delete(filter));
     };
     this.#onDecision.push(onDecision);
-    scheduler.after(this.#replacementMs(), () => {
+    scheduler.after(this.#replacementMs() * (1 + 2 * ahead), () => {
       if (!struck) network.filters.delete(filter);
     });
   }

@@ -24,6 +24,8 @@ export interface ClientParts {
   readonly options: WorkloadOptions;
   readonly records: ClientRecord[];
   readonly trusted: boolean;
+  /** Called with every write that its member has answered. */
+  readonly answered: (record: ClientRecord) => void;
 }
 
 export class Client {
@@ -146,6 +148,7 @@ export class Client {
     }
     if ("result" in answer) {
       record.outcome = { type: "written", result: answer.result };
+      this.#parts.answered(record);
       if (probe) this.#probesWritten++;
     } else {
       this.#read(record);

@@ -27,7 +27,11 @@ export class Cluster {
   readonly clocks: readonly SimulatedClock[];
   readonly clients: readonly Client[];
   readonly records: ClientRecord[] = [];
+  /** Writes that each member has answered since it was last seen to have executed an instance. */
+  readonly answered: readonly ClientRecord[][];
   readonly byzantine: ReadonlySet<MemberIndex>;
+  /** How often each behaviour of a Byzantine member did something. */
+  readonly acted = new Map<string, number>();
   readonly #options: SimulationOptions;
   readonly #hasher = new SimulatedHasher();
   readonly #signers: readonly SimulatedSigner[];
@@ -48,6 +52,7 @@ export class Cluster {
     this.byzantine = new Set(
       options.faulty.filter(({ kind }) => kind === "byzantine").map(({ member }) => member),
     );
+    this.answered = members.map(() => []);
     this.clocks = members.map(() => new SimulatedClock(options.clock, prng.fork()));
     this.network = new Network(this.scheduler, prng.fork(), options.n, options.network, {
       deliver: (to, from, bytes) => {
@@ -94,6 +99,7 @@ export class Cluster {
           options: this.#options.workload,
           records: this.records,
           trusted: !this.byzantine.has(host.member),
+          answered: (record) => this.answered[host.member]!.push(record),
         }),
     );
   }
@@ -144,6 +150,8 @@ export class Cluster {
       const forgotten: LogRecovery = { records: [], nextSequence: 1, state: "fresh" };
       faces.push(this.#makeReal(member, new MemoryEngine(), forgotten, incarnation));
     }
-    return new ByzantineReplica(mind, behaviours, faces);
+    return new ByzantineReplica(mind, behaviours, faces, (name) =>
+      this.acted.set(name, (this.acted.get(name) ?? 0) + 1),
+    );
   }
 }

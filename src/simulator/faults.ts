@@ -46,6 +46,7 @@ export class Faults {
       this.#count(kind);
       this.#ambushes.lay(kind);
     });
+    if (this.#parts.options.faults.absenceMs > 0) this.#absences(this.#parts.options.faults.absenceMs);
     this.#repeat("clockStep", 1_000, () => {
       for (const clock of this.#parts.clocks) clock.maybeStep();
     });
@@ -155,6 +156,28 @@ export class Faults {
     const { member } = this.#victim();
     network.setFactor(member, prng.pick([3, 10, 100]));
     scheduler.after(this.#about(2_000), () => network.setFactor(member, 1));
+  }
+
+  /** One correct member is down, or cut off, for about that long, is back for a moment, and goes again. */
+  #absences(meanMs: number): void {
+    const { prng, hosts, network, scheduler, options } = this.#parts;
+    const sound = hosts.filter(({ member }) => !options.faulty.some((faulty) => faulty.member === member));
+    const host = prng.pick(sound);
+    const leave = () => {
+      if (this.#over) return;
+      this.#count("absence");
+      const filter = (from: number, to: number) => from === host.member || to === host.member;
+      const cut = prng.chance(0.4);
+      if (cut) network.filters.add(filter);
+      else host.crash();
+      scheduler.after(meanMs * (0.5 + prng.below(100) / 100), () => {
+        network.filters.delete(filter);
+        if (this.#over) return;
+        if (!cut) host.start();
+        scheduler.after(prng.between(300, 1_200), leave);
+      });
+    };
+    scheduler.after(prng.between(200, 800), leave);
   }
 
   #damage(host: Host, damage: "tail" | "middle" | "wiped"): void {

@@ -31,6 +31,8 @@ export interface ClientRecord {
   readonly invokedMs: number;
   returnedMs: number;
   outcome: Outcome | undefined;
+  /** The instance in which its member executed it, when it was seen to. */
+  executedIn?: number;
   /** False when its member is Byzantine: its answers and its use of the operation prove nothing. */
   readonly trusted: boolean;
 }

@@ -105,6 +105,22 @@ function replayCommand(seed: number, limits: OptionLimits): string {
   return `npm run simulate -- --seed ${seed}${byzantine}${mutation} --trace`;
 }
 
+/** The command that runs all the seeds of these arguments again. */
+function repeatCommand(args: Arguments): string {
+  const { start, seeds, limits, single, trace, mutants, count, twice, keepGoing } = args;
+  const options = [
+    ...(single ? ["--seed", start] : ["--start", start, "--seeds", seeds]),
+    ...(limits.byzantine === "mixed" ? [] : ["--byzantine", limits.byzantine]),
+    ...(limits.mutation === "" ? [] : ["--mutation", limits.mutation]),
+    ...(trace ? ["--trace"] : []),
+    ...(mutants ? ["--mutants"] : []),
+    ...(count ? ["--count"] : []),
+    ...(twice ? ["--doublecheck"] : []),
+    ...(keepGoing ? ["--keep-going"] : []),
+  ];
+  return `npm run simulate -- ${options.join(" ")}`;
+}
+
 function print(text: string): void {
   // At once: a run does not yield, and what a stream would hold back of its trace can be gigabytes.
   let bytes = Buffer.from(`${text}\n`);
@@ -144,11 +160,23 @@ interface Totals {
   decided: number;
   answered: number;
   virtualMs: number;
+  transfers: number;
+  /** How often each behaviour of Byzantine members did something, in all seeds together. */
+  readonly acted: Record<string, number>;
 }
 
 async function runSeeds(args: Arguments): Promise<number> {
   const startedMs = performance.now();
-  const totals: Totals = { seeds: 0, byzantineSeeds: 0, failed: 0, decided: 0, answered: 0, virtualMs: 0 };
+  const totals: Totals = {
+    seeds: 0,
+    byzantineSeeds: 0,
+    failed: 0,
+    decided: 0,
+    answered: 0,
+    virtualMs: 0,
+    transfers: 0,
+    acted: {},
+  };
   const perMinute = () => Math.round((totals.seeds / (performance.now() - startedMs)) * 60_000);
   let next = args.start;
   let shownMs = startedMs;
@@ -158,6 +186,10 @@ async function runSeeds(args: Arguments): Promise<number> {
     totals.decided += result.counts?.decided ?? 0;
     totals.answered += result.counts?.answered ?? 0;
     totals.virtualMs += result.counts?.virtualMs ?? 0;
+    totals.transfers += result.counts?.transfers ?? 0;
+    for (const [name, times] of Object.entries(result.counts?.acted ?? {})) {
+      totals.acted[name] = (totals.acted[name] ?? 0) + times;
+    }
     if (args.json) print(JSON.stringify({ seed: result.task.seed, ...result, task: undefined }));
     if (result.violations.length > 0) {
       totals.failed++;
@@ -182,7 +214,7 @@ async function runSeeds(args: Arguments): Promise<number> {
   else {
     print(
       `${totals.seeds} seeds (${totals.byzantineSeeds} with f Byzantine members), ${totals.failed} failed; ` +
-        `${totals.decided} instances decided, ${totals.answered} requests answered, ` +
+        `${totals.decided} instances decided, ${totals.answered} requests answered, ${totals.transfers} states transferred, ` +
         `${Math.round(totals.virtualMs / 60_000)} virtual minutes in ${summary.elapsedSeconds} s, ` +
         `${summary.seedsPerMinute} seeds a minute`,
     );
@@ -236,12 +268,10 @@ async function main(): Promise<number> {
     process.stderr.write(text === "" ? `${USAGE}\n` : `${text}\n${USAGE}\n`);
     return 2;
   }
-  if (!args.json) {
-    const command = args.single
-      ? replayCommand(args.start, args.limits)
-      : `npm run simulate -- --start ${args.start} --seeds ${args.seeds}`;
-    print(`seed ${args.start}: ${command}`);
-  }
+  // Before anything can go wrong: the clock may have drawn it. Standard output is kept for lines of JSON.
+  const first = `seed ${args.start}: ${repeatCommand(args)}`;
+  if (args.json) process.stderr.write(`${first}\n`);
+  else print(first);
   if (args.mutants) return runMutants(args);
   if (args.single && args.trace) return runTraced(args.start, args.limits);
   return runSeeds(args);

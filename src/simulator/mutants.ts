@@ -24,6 +24,10 @@ export interface Focus {
   readonly leases?: boolean;
   /** More crashes, of all members at once too. */
   readonly crashes?: boolean;
+  /** One member is away until the others' logs are cut. */
+  readonly transfer?: boolean;
+  /** Members that are paused, links that are slow, and more reads. */
+  readonly slow?: boolean;
 }
 
 const NONE: readonly BehaviourName[] = [];
@@ -123,6 +127,71 @@ export const MUTANTS: readonly Mutant[] = [
     name: "leaseExpiryByLocalClock",
     rule: "leases expire by agreed time",
     focus: { behaviours: NONE, ambushes: [], leases: true },
+  },
+  {
+    name: "leaseEarly",
+    rule: "a lease lasts for its time by agreed time",
+    focus: { behaviours: NONE, ambushes: [], leases: true },
+  },
+  {
+    name: "keepAliveWithoutTime",
+    rule: "a live lease is not said to be gone",
+    focus: { behaviours: NONE, ambushes: [], leases: true },
+  },
+  {
+    name: "putDoneAndRefused",
+    rule: "what was refused was not executed",
+    focus: { behaviours: NONE, ambushes: [], leases: true },
+  },
+  {
+    name: "compactedTooSoon",
+    rule: "history is there until somebody compacts it",
+    focus: { behaviours: NONE, ambushes: [] },
+  },
+  {
+    name: "checkpointNotChecked",
+    rule: "a checkpoint certificate is checked",
+    focus: { behaviours: ["forgedCheckpoint"], ambushes: [], transfer: true },
+  },
+  {
+    name: "checkpointRootOneFewer",
+    rule: "a root needs f+1 signers",
+    focus: { behaviours: ["forgedCheckpoint"], ambushes: [], transfer: true },
+  },
+  {
+    name: "chunkNotChecked",
+    rule: "a chunk of a transferred state has the hash of its leaf",
+    focus: { behaviours: ["falseChunks"], ambushes: [], transfer: true },
+  },
+  {
+    name: "decisionClaimOneFewer",
+    rule: "a decision is believed on the word of f+1 members",
+    focus: { behaviours: ["falseDecisionClaim"], ambushes: ["narrow"] },
+  },
+  {
+    name: "decisionOneSignerShort",
+    rule: "a decision certificate has a quorum of signers",
+    focus: { behaviours: ["shortCertificate"], ambushes: ["narrow"], transfer: true },
+  },
+  {
+    name: "runNotChecked",
+    rule: "the certificate of a run of decisions is checked",
+    focus: { behaviours: ["forgedCertificates"], ambushes: [] },
+  },
+  {
+    name: "loggedOneFewer",
+    rule: "logged WRITEs bind when all but f reports name them",
+    focus: { behaviours: ["ghostLogged"], ambushes: ["writesToOne", "narrow"] },
+  },
+  {
+    name: "loggedAtBoundCounted",
+    rule: "logged WRITEs count above the bound claim only",
+    focus: { behaviours: ["lateLogged"], ambushes: ["acceptsOfNextToOne"] },
+  },
+  {
+    name: "fenceOneFewer",
+    rule: "a fence waits for a quorum of answers",
+    focus: { behaviours: ["falseFence"], ambushes: [], slow: true },
   },
 ];
 

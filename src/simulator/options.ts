@@ -60,6 +60,8 @@ export interface FaultOptions {
   readonly aimAtLeader: boolean;
   readonly ambushMeanMs: number;
   readonly ambushes: readonly AmbushKind[];
+  /** A correct member, again and again the same, is away for this long, and the others go on; 0: none is. */
+  readonly absenceMs: number;
 }
 
 /** A member that is faulty beyond crashes; at most f in a run. */
@@ -98,6 +100,21 @@ export interface OptionLimits {
   readonly mutation: string;
 }
 
+/**
+ * Part of the seeds in which a member finds, each time that it comes back, that the others' logs do not reach back to
+ * where it was: chance alone makes that, and with it state transfer, rare.
+ */
+const TRANSFER_SHARE = 0.15;
+/** What is told to members that come back. */
+const TRANSFER_LIES = [
+  "forgedCheckpoint",
+  "falseChunks",
+  "falseDecisionClaim",
+  "shortCertificate",
+  "corruptBodies",
+  "wrongAnswers",
+] as const satisfies readonly BehaviourName[];
+
 /** A mean that is 0 (off) in about a part `off` of the seeds, else between the bounds on a logarithmic scale. */
 function meanOrOff(prng: Prng, off: number, low: number, high: number): number {
   const mean = logarithmic(prng, low, high);
@@ -118,7 +135,8 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
   ) as [Prng, Prng, Prng, Prng, Prng, Prng, Prng, Prng];
   const focus = focusOf(limits.mutation);
   const n = drawSize(shape, focus);
-  const faultyMembers = drawFaulty(faulty, n, seed, limits, focus);
+  const transfer = focus === undefined ? shape.chance(TRANSFER_SHARE) : focus.transfer === true;
+  const faultyMembers = drawFaulty(faulty, n, seed, limits, focus, transfer);
   const members = Array.from({ length: n }, (_, member) => member);
   const correct = members.filter((member) => !faultyMembers.some((f) => f.member === member));
   const spare = faultsTolerated(n) - faultyMembers.length;
@@ -130,9 +148,7 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
     seed,
     n,
     faulty: faultyMembers,
-    safetyMs: Math.round(
-      focus === undefined ? logarithmic(shape, 1_500, 7_000) : logarithmic(shape, 4_000, 9_000),
-    ),
+    safetyMs: drawSafetyMs(shape, focus, transfer),
     livenessMs: 120_000,
     leftDead,
     tickMs: shape.pick([5, 10, 20, 20, 20, 20]),
@@ -141,9 +157,14 @@ export function optionsOfSeed(seed: number, limits: OptionLimits): SimulationOpt
     disk: drawDisk(disk),
     clock: drawClock(clock, clockBoundMs),
     workload: drawWorkload(workload, n, focus),
-    faults: drawFaults(faults, focus),
-    consensus: { ...drawConsensus(consensus, limits.mutation, focus), clockBoundMs },
+    faults: drawFaults(faults, focus, transfer),
+    consensus: { ...drawConsensus(consensus, limits.mutation, focus, transfer), clockBoundMs },
   };
+}
+
+function drawSafetyMs(prng: Prng, focus: Focus | undefined, transfer: boolean): number {
+  if (focus !== undefined) return Math.round(logarithmic(prng, 4_000, 9_000));
+  return Math.round(logarithmic(prng, transfer ? 2_500 : 1_500, transfer ? 5_000 : 7_000));
 }
 
 function drawSize(prng: Prng, focus: Focus | undefined): number {
@@ -169,6 +190,7 @@ function drawFaulty(
   seed: number,
   limits: OptionLimits,
   focus: Focus | undefined,
+  transfer: boolean,
 ): FaultyMember[] {
   const f = faultsTolerated(n);
   const order = shuffled(
@@ -187,12 +209,12 @@ function drawFaulty(
   }
   const byzantine = limits.byzantine === "on" || (limits.byzantine === "mixed" && seed % 2 === 1);
   if (byzantine) {
-    const shared = drawBehaviours(prng);
+    const shared = drawBehaviours(prng, transfer);
     const alike = prng.chance(0.5);
     return order.slice(0, f).map((member) => ({
       member,
       kind: "byzantine",
-      behaviours: alike ? shared : drawBehaviours(prng),
+      behaviours: alike ? shared : drawBehaviours(prng, transfer),
       zeal: prng.pick([0.05, 0.3, 1]),
     }));
   }
@@ -205,9 +227,12 @@ function drawFaulty(
   });
 }
 
-function drawBehaviours(prng: Prng): BehaviourName[] {
+function drawBehaviours(prng: Prng, transfer: boolean): BehaviourName[] {
   const count = prng.pick([1, 1, 1, 2, 3, 5]);
-  return shuffled(prng, BEHAVIOURS).slice(0, count);
+  const drawn = shuffled(prng, BEHAVIOURS).slice(0, count);
+  if (!transfer || prng.chance(0.4)) return drawn;
+  const toTheAbsent = prng.pick(TRANSFER_LIES);
+  return [toTheAbsent, ...drawn.filter((name) => name !== toTheAbsent).slice(1)];
 }
 
 function drawNetwork(prng: Prng): NetworkOptions {
@@ -252,6 +277,7 @@ function drawWorkload(prng: Prng, n: number, focus: Focus | undefined): Workload
   if (focus?.leases) {
     for (const kind of ["leaseGrant", "leasedPut", "leaseKeepAlive"] as const) weights[kind] = 32;
   }
+  if (focus?.slow) for (const kind of ["put", "readOne", "readAll"] as const) weights[kind] = 64;
   // Compaction hides history from the checkers, so it stays rare.
   weights.compact = Math.min(weights.compact, 2);
   return {
@@ -267,11 +293,14 @@ function drawWorkload(prng: Prng, n: number, focus: Focus | undefined): Workload
   };
 }
 
-function drawFaults(prng: Prng, focus: Focus | undefined): FaultOptions {
-  if (focus !== undefined) return focusedFaults(prng, focus);
-  const calm = prng.chance(0.08);
+function drawFaults(prng: Prng, focus: Focus | undefined, transfer: boolean): FaultOptions {
+  const absenceMs = transfer ? logarithmic(prng, 400, 2_500) : 0;
+  if (focus !== undefined) return { ...focusedFaults(prng, focus), absenceMs };
+  // Whoever is away is one less already: with more faults the others do not go on.
+  const calm = prng.chance(transfer ? 0.7 : 0.08);
   const off = calm ? 1 : 0.4;
   return {
+    absenceMs,
     crashMeanMs: meanOrOff(prng, calm ? 1 : 0.25, 150, 4_000),
     downMeanMs: logarithmic(prng, 20, 1_500),
     crashAllMeanMs: meanOrOff(prng, calm ? 1 : 0.7, 600, 6_000),
@@ -288,7 +317,7 @@ function drawFaults(prng: Prng, focus: Focus | undefined): FaultOptions {
 }
 
 /** Few faults but those of the focus, which would disturb each other. */
-function focusedFaults(prng: Prng, focus: Focus): FaultOptions {
+function focusedFaults(prng: Prng, focus: Focus): Omit<FaultOptions, "absenceMs"> {
   return {
     crashMeanMs: focus.crashes ? 300 : meanOrOff(prng, 0.5, 500, 4_000),
     downMeanMs: logarithmic(prng, 20, 400),
@@ -296,16 +325,21 @@ function focusedFaults(prng: Prng, focus: Focus): FaultOptions {
     partitionMeanMs: 0,
     partitionLengthMeanMs: 0,
     oneWayCutMeanMs: meanOrOff(prng, 0.7, 500, 4_000),
-    pauseMeanMs: 0,
-    pauseLengthMeanMs: 0,
-    slowMemberMeanMs: 0,
+    pauseMeanMs: focus.slow ? 400 : 0,
+    pauseLengthMeanMs: 200,
+    slowMemberMeanMs: focus.slow ? 300 : 0,
     aimAtLeader: prng.chance(0.4),
     ambushMeanMs: focus.ambushes.length === 0 ? 0 : logarithmic(prng, 150, 600),
     ambushes: focus.ambushes,
   };
 }
 
-function drawConsensus(prng: Prng, mutation: string, focus: Focus | undefined): ConsensusOptions {
+function drawConsensus(
+  prng: Prng,
+  mutation: string,
+  focus: Focus | undefined,
+  transfer: boolean,
+): ConsensusOptions {
   // Less patience means more leader changes in the same time.
   const patience = prng.pick(focus === undefined ? [0.2, 0.2, 0.5, 1] : [0.2]);
   const scaled = (ms: number) => Math.round(ms * patience);
@@ -317,14 +351,17 @@ function drawConsensus(prng: Prng, mutation: string, focus: Focus | undefined): 
     requestTimeoutMs: scaled(DEFAULT_OPTIONS.requestTimeoutMs),
     syncTimeoutMs: scaled(DEFAULT_OPTIONS.syncTimeoutMs),
     resendIntervalMs: Math.max(50, scaled(DEFAULT_OPTIONS.resendIntervalMs)),
-    checkpointInstances: prng.pick([4, 16, 64, 256, DEFAULT_OPTIONS.checkpointInstances]),
+    checkpointInstances: prng.pick(transfer ? [4] : [4, 16, 64, 256, DEFAULT_OPTIONS.checkpointInstances]),
     checkpointSizeBytes: prng.chance(0.2) ? 20_000 : DEFAULT_OPTIONS.checkpointSizeBytes,
-    keptCheckpoints: prng.pick([1, 1, 2, DEFAULT_OPTIONS.keptCheckpoints]),
-    certifyInstances: prng.pick(
-      focus === undefined ? [1, 4, 4, 16, DEFAULT_OPTIONS.certifyInstances] : [8, 32],
-    ),
+    keptCheckpoints: prng.pick(transfer ? [1] : [1, 1, 2, DEFAULT_OPTIONS.keptCheckpoints]),
+    certifyInstances: prng.pick(certifying(focus, transfer)),
     fastWaitMs: prng.pick([5, DEFAULT_OPTIONS.fastWaitMs, 60]),
     batchBundlesMax: prng.pick([1, 4, DEFAULT_OPTIONS.batchBundlesMax]),
     mutation,
   };
+}
+
+function certifying(focus: Focus | undefined, transfer: boolean): readonly number[] {
+  if (transfer) return [1, 4, 4];
+  return focus === undefined ? [1, 4, 4, 16, DEFAULT_OPTIONS.certifyInstances] : [8, 32];
 }

@@ -3,52 +3,31 @@
  */
 import { Prng } from "../base/prng.ts";
 import type { MemberIndex, TraceEvent } from "../replica/contract.ts";
+import { checkAgreedLeases, type LeaseSighting } from "./checkers/agreed-leases.ts";
 import { AgreementChecker } from "./checkers/agreement.ts";
 import { BlameChecker } from "./checkers/blame.ts";
 import { ChangeHistory } from "./checkers/changes.ts";
+import { DecidedLog } from "./checkers/decided-log.ts";
 import { checkDurability } from "./checkers/durability.ts";
-import { checkExactlyOnce } from "./checkers/exactly-once.ts";
+import { EvidenceChecker } from "./checkers/evidence.ts";
+import { checkExactlyOnce, LEASED_PREFIX } from "./checkers/exactly-once.ts";
 import { ExecutionChecker } from "./checkers/execution.ts";
 import { checkLeases } from "./checkers/leases.ts";
 import { checkLinearizability } from "./checkers/linearizability.ts";
 import { checkLiveness } from "./checkers/liveness.ts";
 import { StoreModel } from "./checkers/model.ts";
 import { PromiseChecker } from "./checkers/promises.ts";
+import { checkRefusals } from "./checkers/refusals.ts";
 import { checkValidity } from "./checkers/validity.ts";
 import { Cluster } from "./cluster.ts";
+import { describeTrace, shortStack } from "./describe.ts";
 import { Faults } from "./faults.ts";
 import type { Violation } from "./history.ts";
 import type { Host, HostObserver } from "./host.ts";
 import { CALM_NETWORK } from "./network.ts";
 import type { SimulationOptions } from "./options.ts";
 import { wholeState } from "./store-view.ts";
-
-/** What a run came to. */
-export interface Verdict {
-  readonly seed: number;
-  /** Empty when all is well. */
-  readonly violations: readonly Violation[];
-  /** Two runs of one seed have the same. */
-  readonly fingerprint: number;
-  readonly counts: RunCounts;
-}
-
-export interface RunCounts {
-  readonly virtualMs: number;
-  readonly events: number;
-  readonly decided: number;
-  readonly revision: number;
-  readonly asked: number;
-  readonly answered: number;
-  readonly regency: number;
-  readonly starts: number;
-  readonly transfers: number;
-  /** How long the healed cluster needed until every client was served. */
-  readonly healedMs: number;
-  /** Faults by kind, and what Byzantine members were caught at. */
-  readonly faults: Readonly<Record<string, number>>;
-  readonly caught: Readonly<Record<string, number>>;
-}
+import type { Verdict } from "./verdict.ts";
 
 export interface SimulationHooks {
   /** Called with each line of the trace, when set. */
@@ -61,6 +40,8 @@ const VIOLATIONS_MAX = 3;
 const CONVERGENCE_MS = 30_000;
 /** A fenced read at a member that works has its answer within this, whatever the others name. */
 const READ_BOUND_MS = 20_000;
+/** A member's leases are looked at after every instance that this divides. */
+const SIGHTING_INSTANCES = 4;
 
 export class Simulation implements HostObserver {
   readonly #options: SimulationOptions;
@@ -77,6 +58,9 @@ export class Simulation implements HostObserver {
   readonly #changes = new ChangeHistory(this.#report);
   readonly #promises: PromiseChecker;
   readonly #blame: BlameChecker;
+  readonly #evidence: EvidenceChecker;
+  readonly #log: DecidedLog;
+  readonly #sightings: LeaseSighting[] = [];
   /** Last revision whose events were read from each member. */
   readonly #readUpTo: number[];
   #regency = 1;
@@ -97,7 +81,9 @@ export class Simulation implements HostObserver {
     this.#blame = new BlameChecker(new Set(liars), this.#report);
     const forgetful = options.faulty.filter(({ kind }) => kind !== "clock").map(({ member }) => member);
     this.#promises = new PromiseChecker(new Set(forgetful), this.#report);
-    const { scheduler, hosts, clocks, network } = this.#cluster;
+    const { scheduler, hosts, clocks, network, membership, byzantine } = this.#cluster;
+    this.#evidence = new EvidenceChecker(options.n, membership.quorum, byzantine, this.#report);
+    this.#log = new DecidedLog(membership.digest);
     this.#faults = new Faults({
       scheduler,
       prng: prng.fork(),
@@ -208,10 +194,44 @@ export class Simulation implements HostObserver {
     checkLinearizability(records, model, this.#report);
     const slackMs = this.#options.consensus.clockBoundMs + this.#options.clock.skewMaxMs + 1;
     checkLeases(changes, records, { slackMs }, this.#report);
+    checkRefusals(records, this.#report);
+    for (const { member } of this.#core()) this.#sightLeases(member);
+    checkAgreedLeases(
+      {
+        batch: (cid) => this.#log.batch(cid),
+        lastCid: this.#execution.highest,
+        records,
+        sightings: this.#sightings,
+        deletedIn: (cid) => this.#leasedKeysDeletedIn(cid),
+      },
+      this.#report,
+    );
     const states = this.#core().flatMap(({ member, store }) =>
       store === undefined ? [] : [{ member, revision: store.revision, kvs: wholeState(store) }],
     );
     checkDurability(states, records, model, this.#report);
+  }
+
+  /** Undefined when not all changes of the instance are known. */
+  #leasedKeysDeletedIn(cid: number): readonly string[] | undefined {
+    const revisions = this.#execution.revisionsOf(cid);
+    if (revisions === undefined) return undefined;
+    const keys: string[] = [];
+    for (let revision = revisions[0]; revision <= revisions[1]; revision++) {
+      const change = this.#changes.change(revision);
+      if (change === undefined) return undefined;
+      for (const { type, kv } of change.events) {
+        if (type === "delete" && kv.key.startsWith(LEASED_PREFIX)) keys.push(kv.key);
+      }
+    }
+    return keys;
+  }
+
+  #sightLeases(member: MemberIndex): void {
+    const { store, lastExecuted: cid } = this.#cluster.hosts[member]!;
+    if (store === undefined) return;
+    const leases = new Map(store.leases().map((id) => [id, store.leaseTimeToLive(id)!.expiresAtMs]));
+    this.#sightings.push({ member, cid, leases });
   }
 
   #verdict(): Verdict {
@@ -233,6 +253,7 @@ export class Simulation implements HostObserver {
         healedMs: Math.round(this.#healedMs),
         faults: Object.fromEntries(this.#faults.counts),
         caught: Object.fromEntries(this.#blame.caught),
+        acted: Object.fromEntries(this.#cluster.acted),
       },
     };
   }
@@ -245,6 +266,7 @@ export class Simulation implements HostObserver {
 
   started(member: MemberIndex, incarnation: number): void {
     this.#starts++;
+    this.#cluster.answered[member]!.length = 0;
     this.#execution.restarted(member);
     this.#readUpTo[member] = 1;
     this.line(member, () => `START ${incarnation}`);
@@ -279,11 +301,14 @@ export class Simulation implements HostObserver {
       case "decided":
         this.#agreement.decided(member, event.cid, event.regency, event.digest);
         this.#promises.decided(member, event.cid, event.digest);
+        this.#evidence.decided(member, event.cid, event.digest);
+        this.#log.decided(event.cid, event.digest);
         this.#faults.decided(member);
         break;
       case "executed":
         this.#execution.executed(member, event.cid, event.revision, event.executionHash);
         this.#promises.executed(member, event.cid);
+        this.#tieAnswers(member, event.cid);
         break;
       case "checkpoint":
         this.#execution.checkpoint(member, event.cid, event.root);
@@ -309,8 +334,20 @@ export class Simulation implements HostObserver {
     }
   }
 
+  /** The replica hands out the answers of an instance, and then says that it has executed it. */
+  #tieAnswers(member: MemberIndex, cid: number): void {
+    const answered = this.#cluster.answered[member]!;
+    for (const record of answered) record.executedIn = cid;
+    answered.length = 0;
+    // Where one step executed several instances, the store is ahead of all but the last.
+    if (cid % SIGHTING_INSTANCES !== 0 || this.#cluster.hosts[member]!.lastExecuted !== cid) return;
+    this.#sightLeases(member);
+  }
+
   sent(member: MemberIndex, bytes: Uint8Array): void {
     this.#promises.sent(member, bytes);
+    this.#evidence.sent(member, bytes);
+    this.#log.sent(bytes);
   }
 
   line(member: MemberIndex, text: () => string): void {
@@ -337,26 +374,4 @@ export class Simulation implements HostObserver {
     }
     this.#fingerprint = hash;
   }
-}
-
-/** What was thrown and where, without the simulator's own frames. */
-function shortStack(error: Error): string {
-  const lines = (error.stack ?? error.message).split("\n").map((line) => line.trim());
-  return lines
-    .slice(0, 6)
-    .filter((line) => !line.includes("/simulator/"))
-    .map((line) => line.replace(/\(?file:\/\/.*\/src\//, "(src/"))
-    .join(" ");
-}
-
-function describeTrace(event: TraceEvent): string {
-  const fields = Object.entries(event).filter(([name]) => name !== "kind");
-  const shown = fields.map(([name, value]) =>
-    value instanceof Uint8Array ? `${name} ${hexStart(value)}` : `${name} ${String(value)}`,
-  );
-  return `** ${event.kind} ${shown.join(", ")}`;
-}
-
-function hexStart(bytes: Uint8Array): string {
-  return Array.from(bytes.subarray(0, 4), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

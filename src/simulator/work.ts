@@ -1,7 +1,8 @@
 /** What a worker is told to do and what it answers. One seed at a time. */
 import type { Violation } from "./history.ts";
 import { type OptionLimits, optionsOfSeed } from "./options.ts";
-import { type RunCounts, Simulation } from "./simulation.ts";
+import { Simulation } from "./simulation.ts";
+import type { RunCounts } from "./verdict.ts";
 
 export interface Task {
   readonly seed: number;

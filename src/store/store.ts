@@ -79,6 +79,8 @@ export interface StoreOptions {
   /** Part of the cluster's configuration: the same on every replica, or they would refuse differently. */
   readonly quotaBytes?: number;
   readonly recentSizeBytes?: number;
+  /** A planted bug for the simulator's self-test (ConsensusOptions.mutation). */
+  readonly mutation?: string;
 }
 
 export class Store {
@@ -86,6 +88,7 @@ export class Store {
   readonly #leases = new LeaseBook();
   readonly #space: Keyspace;
   readonly #quotaBytes: number;
+  readonly #mutation: string;
   readonly #hasher: Hasher;
   readonly #digest: StateDigest;
   readonly #changes: ChangeDigest;
@@ -99,6 +102,7 @@ export class Store {
     this.#engine = options.engine;
     this.#quotaBytes = options.quotaBytes ?? QUOTA_DEFAULT_BYTES;
     this.#hasher = options.hasher;
+    this.#mutation = options.mutation ?? "";
     const recentSizeBytes = options.recentSizeBytes ?? RECENT_DEFAULT_BYTES;
     this.#changes = new ChangeDigest(options.hasher);
     this.#space = new Keyspace(options.engine, this.#leases, recentSizeBytes, this.#changes);
@@ -162,9 +166,10 @@ export class Store {
       this.#stateChanged = true;
     }
     this.#changes.addTime(this.#timeMs);
+    const earlyMs = this.#mutation === "leaseEarly" ? 600 : 0;
     for (;;) {
       const lease = this.#leases.first();
-      if (lease === undefined || lease.expiresAtMs > this.#timeMs) break;
+      if (lease === undefined || lease.expiresAtMs > this.#timeMs + earlyMs) break;
       if (lease.extended || this.#timeMs - lease.expiresAtMs <= LEASE_OVERDUE_MS_MAX)
         this.#removeLease(lease.id);
       else this.#renew(lease, true);
@@ -246,6 +251,9 @@ export class Store {
     this.#space.beginChanges();
     const put = applyPut(this.#space, request, wantResult);
     this.#endChanges();
+    if (request.lease !== 0n && this.#mutation === "putDoneAndRefused") {
+      return refusal(StoreErrorCode.leaseNotFound);
+    }
     return { type: "put", put };
   }
 
@@ -288,7 +296,8 @@ export class Store {
     if (lease !== undefined) {
       this.#renew(lease, false);
     }
-    return { type: "leaseKeepAlive", revision: this.revision, id, ttlSeconds: lease?.ttlSeconds ?? 0 };
+    const ttlSeconds = this.#mutation === "keepAliveWithoutTime" ? 0 : (lease?.ttlSeconds ?? 0);
+    return { type: "leaseKeepAlive", revision: this.revision, id, ttlSeconds };
   }
 
   #renew(lease: Lease, extended: boolean): void {
@@ -349,6 +358,8 @@ export class Store {
   range(request: RangeRequest): RangeResult {
     const error = checkRange(request);
     if (error !== undefined) throw new StoreError(error);
+    if (this.#mutation === "compactedTooSoon" && request.revision > 0 && request.revision < this.revision - 9)
+      throw new StoreError(StoreErrorCode.compacted);
     return readRange(this.#space, request);
   }
 
@@ -466,6 +477,7 @@ export class Store {
     return {
       engine: this.#engine,
       hasher: this.#hasher,
+      mutation: this.#mutation,
       revision: () => this.revision,
       leafNow: (chunk) => this.#digest.leafNow(chunk),
       putState: (misc, checkpoint, leaves) => {
@@ -531,6 +543,7 @@ export class Store {
 export interface InstallTarget {
   readonly engine: Engine;
   readonly hasher: Hasher;
+  readonly mutation: string;
   revision(): number;
   leafNow(chunk: number): Leaf | undefined;
   /** Puts the store's own rows for the state that is installed, which is the kept checkpoint from then on. */

@@ -2,7 +2,7 @@
 
 import { concatBytes, fromByteString } from "../../base/bytes.ts";
 import { bundleDigest, encodeBundleBody } from "../../consensus/bundle.ts";
-import type { Message, MessageType } from "../../consensus/messages.ts";
+import type { CertifiedCheckpoint, Message, MessageType } from "../../consensus/messages.ts";
 import { bundleStatement } from "../../consensus/statements.ts";
 import { encodeOperation } from "../../store/operation.ts";
 import { byzantineMark } from "../checkers/validity.ts";
@@ -55,9 +55,25 @@ function corrupted(message: Message, mind: ByzantineMind): Message {
       });
       return { ...message, instances };
     }
+    case "checkpointCertificate":
+      return { ...message, ...corruptedCheckpoint(message, mind) };
     default:
       return message;
   }
+}
+
+function corruptedCheckpoint({ certificate, decision }: CertifiedCheckpoint, mind: ByzantineMind) {
+  const { prng } = mind;
+  const [first, ...others] = certificate.signatures;
+  const forged = first && { ...first, signature: flipped(first.signature, prng) };
+  return prng.pick([
+    { certificate: { ...certificate, root: flipped(certificate.root, prng) } },
+    { certificate: { ...certificate, signatures: others } },
+    { certificate: { ...certificate, signatures: forged === undefined ? others : [forged, ...others] } },
+    { certificate: { ...certificate, cid: certificate.cid + 1 } },
+    { decision: { ...decision, digest: flipped(decision.digest, prng) } },
+    { decision: { ...decision, accepts: decision.accepts.slice(1) } },
+  ]);
 }
 
 /** A bundle with one put in it that carries this member's mark. */

@@ -16,18 +16,28 @@ const SENDINGS_MAX = 400;
 
 export class ByzantineReplica implements SimulatedReplica {
   readonly #mind: ByzantineMind;
-  readonly #behaviours: readonly Behaviour[];
+  readonly #behaviours: readonly { readonly name: BehaviourName; readonly behaviour: Behaviour }[];
   readonly #garbage: boolean;
+  readonly #acted: (name: BehaviourName) => void;
   readonly #faces: readonly SimulatedReplica[];
   readonly #prng: Prng;
   /** Which face each member sees. */
   #faceOf: number[];
   readonly #broken: boolean[];
 
-  /** @param faces the replica that keeps the member's disk, and for twins a second one that keeps none */
-  constructor(mind: ByzantineMind, names: readonly BehaviourName[], faces: readonly SimulatedReplica[]) {
+  /**
+   * @param faces the replica that keeps the member's disk, and for twins a second one that keeps none
+   * @param acted called each time that a behaviour does something
+   */
+  constructor(
+    mind: ByzantineMind,
+    names: readonly BehaviourName[],
+    faces: readonly SimulatedReplica[],
+    acted: (name: BehaviourName) => void,
+  ) {
     this.#mind = mind;
-    this.#behaviours = names.map(makeBehaviour);
+    this.#acted = acted;
+    this.#behaviours = names.map((name) => ({ name, behaviour: makeBehaviour(name) }));
     this.#garbage = names.includes("garbage");
     this.#faces = faces;
     this.#broken = faces.map(() => false);
@@ -51,12 +61,16 @@ export class ByzantineReplica implements SimulatedReplica {
     return this.#mind.membership.members.map(() => this.#prng.below(this.#faces.length));
   }
 
+  #changeFaces(): void {
+    this.#faceOf = this.#drawFaces();
+    this.#acted("twins");
+  }
+
   step(input: ReplicaInput, now: Now, out: ReplicaOutput[]): void {
     const mind = this.#mind;
     mind.wallMs = now.wallMs;
     if (input.type === "message") this.#hear(input.from, input.bytes, out);
-    if (input.type === "tick" && this.#faces.length > 1 && this.#prng.chance(0.005))
-      this.#faceOf = this.#drawFaces();
+    if (input.type === "tick" && this.#faces.length > 1 && this.#prng.chance(0.005)) this.#changeFaces();
     for (const [face, replica] of this.#faces.entries()) {
       if (!this.#meets(face, input)) continue;
       const outputs: ReplicaOutput[] = [];
@@ -102,8 +116,10 @@ export class ByzantineReplica implements SimulatedReplica {
     try {
       const message = decodeMessage(bytes);
       this.#mind.hear(from, message);
-      for (const behaviour of this.#behaviours) {
-        for (const sending of behaviour.hear?.(from, message, this.#mind) ?? []) out.push(toOutput(sending));
+      for (const { name, behaviour } of this.#behaviours) {
+        const sendings = behaviour.hear?.(from, message, this.#mind) ?? [];
+        if (sendings.length > 0) this.#acted(name);
+        for (const sending of sendings) out.push(toOutput(sending));
       }
     } catch {
       // An accomplice's garbage is not worth remembering.
@@ -132,18 +148,24 @@ export class ByzantineReplica implements SimulatedReplica {
 
   /** The first behaviour that wants to bend it does. */
   #bend(sending: Sending): readonly Sending[] | undefined {
-    for (const behaviour of this.#behaviours) {
+    for (const { name, behaviour } of this.#behaviours) {
       const bent = behaviour.bend?.(sending, this.#mind);
-      if (bent !== undefined) return bent;
+      if (bent === undefined) continue;
+      this.#acted(name);
+      return bent;
     }
     return undefined;
   }
 
   #act(out: ReplicaOutput[]): void {
-    for (const behaviour of this.#behaviours) {
+    for (const { name, behaviour } of this.#behaviours) {
       const sendings = behaviour.act?.(this.#mind) ?? [];
+      if (sendings.length > 0) this.#acted(name);
       for (const sending of sendings.slice(0, SENDINGS_MAX)) out.push(toOutput(sending));
     }
-    if (this.#garbage) out.push(...garbage(this.#mind));
+    if (!this.#garbage) return;
+    const bytes = garbage(this.#mind);
+    if (bytes.length > 0) this.#acted("garbage");
+    out.push(...bytes);
   }
 }

@@ -4,6 +4,8 @@ import { corruptBodies, forgeBundles, withholdBodies, wrongAnswers } from "./bod
 import {
   forgedCertificates,
   ghostClaim,
+  ghostLogged,
+  lateLogged,
   replayBundles,
   secondProposal,
   splitClaim,
@@ -32,6 +34,7 @@ import {
   wrongSync,
   wrongTimestamp,
 } from "./proposing.ts";
+import { falseChunks, falseDecisionClaim, forgedCheckpoint, shortCertificate } from "./state-lies.ts";
 import {
   badSignature,
   doubleVote,
@@ -77,10 +80,16 @@ const MAKERS = {
   relay,
   laggard,
   ghostClaim,
+  ghostLogged,
+  lateLogged,
   splitClaim,
   secondProposal,
   staleSync,
   forgedCertificates,
+  forgedCheckpoint,
+  falseChunks,
+  falseDecisionClaim,
+  shortCertificate,
   replayBundles,
   falseLogged,
   falseLogging,

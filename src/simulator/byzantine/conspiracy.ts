@@ -50,6 +50,29 @@ function withClaim(body: StopDataBody, claim: AcceptClaim): StopDataBody {
  * before, or it follows nothing.
  */
 export function ghostClaim(): Behaviour {
+  return ghost((cid, body, digest, mind) => {
+    const foreign = mind.heard.flatMap(({ from, message: heard }) =>
+      heard.type === "write" ? [{ member: from, signature: heard.signature }] : [],
+    );
+    const own = mind.writesFor(cid, body.regency - 1, digest);
+    const other = foreign.findLast(({ member }) => !own.some((write) => write.member === member));
+    const writes = other !== undefined && mind.prng.chance(0.5) ? [...own, other] : own;
+    return withClaim(body, { cid, regency: body.regency - 1, digest, writes });
+  });
+}
+
+/** The same with a logged WRITE, which nobody else has to stand behind. */
+export function ghostLogged(): Behaviour {
+  return ghost((cid, body, digest) => {
+    const logged = body.logged.filter((write) => write.cid < cid);
+    return { ...body, logged: [...logged, { cid, regency: body.regency - 1, digest }] };
+  });
+}
+
+/** Reports a value of its own making in the way given, and hands it out. */
+function ghost(
+  report: (cid: number, body: StopDataBody, digest: Uint8Array, mind: ByzantineMind) => StopDataBody,
+): Behaviour {
   const values = new Map<number, Uint8Array>();
   const ghosts = new Map<string, { readonly cid: number; readonly value: Uint8Array }>();
   return {
@@ -69,14 +92,7 @@ export function ghostClaim(): Behaviour {
       if (value === undefined) return undefined;
       const digest = valueDigest(mind.hasher, value);
       keep(ghosts, toByteString(digest), { cid, value });
-      const foreign = mind.heard.flatMap(({ from, message: heard }) =>
-        heard.type === "write" ? [{ member: from, signature: heard.signature }] : [],
-      );
-      const own = mind.writesFor(cid, body.regency - 1, digest);
-      const other = foreign.findLast(({ member }) => !own.some((write) => write.member === member));
-      const writes = other !== undefined && mind.prng.chance(0.5) ? [...own, other] : own;
-      const claim = { cid, regency: body.regency - 1, digest, writes };
-      return [{ ...sending, message: signedStopData(withClaim(body, claim), mind) }];
+      return [{ ...sending, message: signedStopData(report(cid, body, digest, mind), mind) }];
     },
   };
 }
@@ -154,6 +170,45 @@ function claimSplit(
   const writes = mind.writesFor(cid, split.regency, digest);
   const lie = withClaim(body, { cid, regency: split.regency, digest, writes });
   return [{ ...sending, message: signedStopData(lie, mind) }];
+}
+
+/**
+ * As leader offers a fast instance to one member only, says nothing of it in the leader change that follows, and when
+ * another value may have been decided since, reports its logged WRITE beside that member's.
+ */
+export function lateLogged(): Behaviour {
+  let offer:
+    | { readonly cid: number; readonly regency: number; readonly digest: Uint8Array; readonly victim: number }
+    | undefined;
+  return {
+    bend(sending, mind) {
+      const { message, to } = sending;
+      if (message.type === "propose") {
+        const { cid, regency } = message;
+        if (offer?.cid !== cid || offer.regency !== regency) {
+          if (!mind.tempted()) return undefined;
+          offer = {
+            cid,
+            regency,
+            digest: valueDigest(mind.hasher, message.value),
+            victim: mind.others()[0]!,
+          };
+        }
+        return to === offer.victim ? [{ ...sending, message: { ...message, fast: true } }] : [];
+      }
+      if (message.type === "write") {
+        const isOffer = offer?.cid === message.cid && offer.regency === message.regency;
+        return isOffer && to !== offer?.victim ? [] : undefined;
+      }
+      if (message.type !== "stopData" || offer === undefined) return undefined;
+      const body = decodeStopDataBody(message.body);
+      const { cid, regency, digest } = offer;
+      if (body.regency <= regency || cid <= (body.decided?.cid ?? 0)) return undefined;
+      const others = body.logged.filter((write) => write.cid < cid);
+      const logged = body.regency === regency + 1 ? others : [...others, { cid, regency, digest }];
+      return [{ ...sending, message: signedStopData({ ...body, logged }, mind) }];
+    },
+  };
 }
 
 /**

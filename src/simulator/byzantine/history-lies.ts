@@ -9,6 +9,11 @@ import {
 import { stopDataStatement } from "../../consensus/statements.ts";
 import { type Behaviour, type ByzantineMind, flipped } from "./behaviour.ts";
 
+type StopData = Extract<Message, { type: "stopData" }>;
+
+/** Regencies of which it remembers what it said. */
+const REGENCIES_MAX = 16;
+
 /** Sends STOPDATA with another body, properly signed. */
 function changedStopData(change: (body: StopDataBody, mind: ByzantineMind) => StopDataBody): Behaviour {
   return {
@@ -94,16 +99,23 @@ export function borrowedClaim(): Behaviour {
   });
 }
 
-/** Sends the STOPDATA of an earlier regency again, or under another number. */
+/** Sends its first STOPDATA of an earlier regency again, as it was or as one of the present regency. */
 export function oldStopData(): Behaviour {
-  let old: Extract<Message, { type: "stopData" }> | undefined;
+  const first = new Map<number, StopData>();
   return {
     bend(sending, mind) {
       const { message } = sending;
       if (message.type !== "stopData") return undefined;
-      const before = old;
-      if (before === undefined || mind.prng.chance(0.3)) old = message;
-      return before === undefined || !mind.tempted() ? undefined : [{ ...sending, message: before }];
+      const { regency } = decodeStopDataBody(message.body);
+      if (!first.has(regency)) first.set(regency, message);
+      if (first.size > REGENCIES_MAX) first.delete(first.keys().next().value!);
+      const old = [...first].flatMap(([of, said]) => (of < regency ? [said] : []));
+      if (old.length === 0 || !mind.tempted()) return undefined;
+      const chosen = mind.prng.pick(old);
+      if (mind.prng.chance(0.5)) return [{ ...sending, message: chosen }];
+      const body = encodeStopDataBody({ ...decodeStopDataBody(chosen.body), regency });
+      const signature = mind.signer.sign(stopDataStatement(mind.membership.digest, body));
+      return [{ ...sending, message: { type: "stopData", body, signature } }];
     },
   };
 }
@@ -126,14 +138,19 @@ export function falseCertificate(): Behaviour {
   });
 }
 
-/** Answers fences with instances that never come, or with none. */
+/** Answers fences with instances that never come, or with none; some do one of these all the time. */
 export function falseFence(): Behaviour {
+  let always: number | undefined;
+  let isDrawn = false;
   return {
     bend(sending, mind) {
       const { message } = sending;
       if (message.type !== "fenceReply" || !mind.tempted()) return undefined;
       const { prng } = mind;
-      const accepted = prng.pick([0, message.accepted + 1, message.accepted + 1_000, 2 ** 52]);
+      const lies = [0, message.accepted + 1, message.accepted + 1_000, 2 ** 52];
+      if (!isDrawn) always = prng.chance(0.5) ? prng.below(2) : undefined;
+      isDrawn = true;
+      const accepted = always === undefined ? prng.pick(lies) : lies[always]!;
       const regency = prng.pick([0, message.regency, message.regency + 1, 2 ** 52]);
       return [{ ...sending, message: { ...message, accepted, regency } }];
     },

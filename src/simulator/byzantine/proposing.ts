@@ -1,4 +1,5 @@
 /** Ways in which a leader lies: equivocation, partial proposals, wrong times, wrong contents, wrong SYNCs. */
+import { equalBytes } from "../../base/bytes.ts";
 import { encodeSyncContent, type Message, type SyncBody } from "../../consensus/messages.ts";
 import { syncStatement, writeStatement } from "../../consensus/statements.ts";
 import { decodeValue, encodeValue, type Value, valueDigest } from "../../consensus/value.ts";
@@ -11,11 +12,13 @@ type Propose = Extract<Message, { type: "propose" }>;
 export function reproposed(
   propose: Propose,
   mind: ByzantineMind,
-  change: (value: Value) => Value,
+  change: (value: Value) => Value | undefined,
 ): Propose | undefined {
   let value: Uint8Array;
   try {
-    value = encodeValue(change(decodeValue(propose.value)));
+    const changed = change(decodeValue(propose.value));
+    if (changed === undefined) return undefined;
+    value = encodeValue(changed);
   } catch {
     return undefined;
   }
@@ -29,8 +32,8 @@ function signedPropose(propose: Propose, mind: ByzantineMind): Propose {
   return { ...propose, signature: mind.signer.sign(statement) };
 }
 
-/** Sends every proposal changed in the same way to everybody. */
-function changedProposals(change: (value: Value, mind: ByzantineMind) => Value): Behaviour {
+/** Sends every proposal changed in the same way to everybody; undefined leaves one as it is. */
+function changedProposals(change: (value: Value, mind: ByzantineMind) => Value | undefined): Behaviour {
   // All members get the same lie, so one lie is made for each ballot.
   let ballot = "";
   let lie: Propose | undefined;
@@ -151,12 +154,32 @@ export function wrongContent(): Behaviour {
 /** Offers bundles again that were decided before: the rule against them is the replicated deduplication. */
 export function proposeAgain(): Behaviour {
   const old: Value["bundles"][number][] = [];
-  return changedProposals((value, mind) => {
-    const again = old.length > 0 ? [mind.prng.pick(old)] : [];
-    old.push(...value.bundles);
+  const note = (message: Message) => {
+    if (message.type !== "propose") return;
+    const { bundles } = decodeValue(message.value);
+    for (const bundle of bundles)
+      if (!old.some((known) => equalBytes(known.digest, bundle.digest))) old.push(bundle);
     if (old.length > 64) old.splice(0, old.length - 64);
-    return { ...value, bundles: [...again, ...value.bundles] };
+  };
+  const { bend } = changedProposals((value, mind) => {
+    const before = old.filter(
+      (bundle) => !value.bundles.some((now) => equalBytes(now.digest, bundle.digest)),
+    );
+    return before.length === 0
+      ? undefined
+      : { ...value, bundles: [mind.prng.pick(before), ...value.bundles] };
   });
+  return {
+    hear(_, message) {
+      note(message);
+      return [];
+    },
+    bend(sending, mind) {
+      const bent = bend?.(sending, mind);
+      note(sending.message);
+      return bent;
+    },
+  };
 }
 
 /** Holds every proposal back for a while: alive, but slow. */

@@ -1,6 +1,7 @@
 /** Ways in which a voter lies: double votes, bad signatures, false execution hashes, untimely STOPs. */
 import type { Message } from "../../consensus/messages.ts";
 import { checkpointStatement, stopStatement } from "../../consensus/statements.ts";
+import { valueDigest } from "../../consensus/value.ts";
 import { type Behaviour, type ByzantineMind, flipped, type Sending } from "./behaviour.ts";
 
 /** A digest that somebody else has voted for or proposed in this instance, or a random one. */
@@ -40,28 +41,27 @@ export function falseLogging(): Behaviour {
 
 /** Votes ACCEPT at once, for whatever anyone writes, and WRITE for whatever anyone proposes. */
 export function eagerVote(): Behaviour {
-  let position = 0;
   return {
-    act(mind) {
-      const sendings: Sending[] = [];
-      position = Math.min(position, mind.heard.length);
-      for (const { message } of mind.heard.slice(-4)) {
-        if (message.type !== "write" || !mind.tempted()) continue;
-        const { regency, cid, digest, signature } = message;
-        const accept = {
-          type: "accept",
-          regency,
-          cid,
-          digest,
-          executedCid: 0,
-          executionHash: new Uint8Array(32),
-          signature,
-        };
-        sendings.push(
-          ...mind.toAll(mind.voteFor(accept as Extract<Message, { type: "accept" }>, digest), "vote"),
-        );
+    hear(_, message, mind) {
+      if ((message.type !== "write" && message.type !== "propose") || !mind.tempted()) return [];
+      const { regency, cid, signature } = message;
+      if (message.type === "propose") {
+        const digest = valueDigest(mind.hasher, message.value);
+        const write = { type: "write", regency, cid, digest, signature, logged: undefined } as const;
+        return mind.toAll(mind.voteFor(write, digest), "vote");
       }
-      return sendings;
+      const { digest } = message;
+      const executionHash = new Uint8Array(32);
+      const accept = {
+        type: "accept",
+        regency,
+        cid,
+        digest,
+        executedCid: 0,
+        executionHash,
+        signature,
+      } as const;
+      return mind.toAll(mind.voteFor(accept, digest), "vote");
     },
   };
 }

@@ -177,6 +177,8 @@ test("validity: a value that nobody asked for, too early, changed, or refused", 
   judged(HISTORY, GOOD.slice(1))("validity", 1);
   judged(HISTORY, [{ ...GOOD[0]!, invokedMs: 201 }, ...GOOD.slice(1)])("validity", 1);
   judged(HISTORY, [{ ...GOOD[0]!, outcome: { type: "notTaken" } }, ...GOOD.slice(1)])("validity", 1);
+  const refused = written({ type: "error", error: "leaseNotFound" });
+  judged(HISTORY, [{ ...GOOD[0]!, outcome: refused }, ...GOOD.slice(1)])("validity", 1);
   judged([put({ ...FIRST, lease: 5n }), ...HISTORY.slice(1)], GOOD)("validity", 1);
   judged([put({ ...FIRST, value: fromByteString("c0.1|xx") }), ...HISTORY.slice(1)], GOOD)("validity", 1);
   const forged = [put(keyValue("k/00", 2, "z3.1")), ...HISTORY.slice(1)];

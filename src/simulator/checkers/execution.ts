@@ -28,6 +28,13 @@ export class ExecutionChecker {
     return highest;
   }
 
+  /** The revisions that an instance made, first and last; undefined when nobody was seen to execute it or the one before. */
+  revisionsOf(cid: number): readonly [number, number] | undefined {
+    const before = cid === 1 ? 1 : this.#executed.get(cid - 1)?.revision;
+    const after = this.#executed.get(cid)?.revision;
+    return before === undefined || after === undefined ? undefined : [before + 1, after];
+  }
+
   /** A new process may begin at an earlier instance again. */
   restarted(member: MemberIndex): void {
     this.#position.delete(member);

@@ -7,6 +7,7 @@ import { toByteString } from "../../base/bytes.ts";
 import type { WatchEvent } from "../../store/types.ts";
 import type { ClientRecord, Report } from "../history.ts";
 import type { Change } from "./changes.ts";
+import { refusalOf } from "./refusals.ts";
 
 /** First characters of every value that a Byzantine member puts by itself. */
 export function byzantineMark(member: number): string {
@@ -64,6 +65,8 @@ function checkPut(
   if (source === undefined) return `value ${tag} was put by no client`;
   const { record } = source;
   if (record.outcome?.type === "notTaken") return `value ${tag} belongs to an operation that was refused`;
+  const refusal = refusalOf(record);
+  if (refusal !== undefined) return `value ${tag} belongs to an operation that was answered "${refusal}"`;
   if (record.invokedMs > change.seenMs) return `value ${tag} was executed before it was asked for`;
   const isPut = record.request.type === "write" && record.request.operation.type === "put";
   if (isPut && record.request.type === "write" && record.request.operation.type === "put") {
