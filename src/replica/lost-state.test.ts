@@ -171,7 +171,7 @@ test("a large state is put in place step by step, and a crash in between is made
     cluster.run(50);
     cluster.kill(3);
     for (let i = 0; i < 40; i++) {
-      cluster.submit(0, put(`key${i}`, "v".repeat(250_000)));
+      cluster.submit(0, put(`key${i}`, "v".repeat(500_000)));
       cluster.run(10);
     }
     cluster.start(3);
