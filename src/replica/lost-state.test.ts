@@ -170,14 +170,17 @@ test("a large state is put in place step by step, and a crash in between is made
     const cluster = new TestCluster(4, { checkpointInstances: 8 });
     cluster.run(50);
     cluster.kill(3);
-    for (let i = 0; i < 40; i++) {
-      cluster.submit(0, put(`key${i}`, "v".repeat(500_000)));
-      cluster.run(10);
+    // Five chunks and more, each of them a step.
+    const large = put("", "v".repeat(66_000));
+    assert.ok(large.type === "put");
+    for (let i = 0; i < 350; i++) {
+      cluster.submit(0, { type: "put", put: { ...large.put, key: `key${i}` } });
+      if (i % 4 === 0) cluster.run(10);
     }
     cluster.start(3);
     const node = cluster.nodes[3]!;
     let switchedMs = 0;
-    for (let ms = 0; ms < 10_000 && (node.replica.lastExecuted < 40 || ms < 1000); ms++) {
+    for (let ms = 0; ms < 10_000 && (node.replica.lastExecuted < 88 || ms < 500); ms++) {
       cluster.run(1);
       if (!isSwitched(node)) continue;
       switchedMs++;
@@ -191,7 +194,7 @@ test("a large state is put in place step by step, and a crash in between is made
       }
     }
     assert.ok(switchedMs >= 2, `${switchedMs} ms`);
-    assert.ok(node.replica.lastExecuted >= 40, `at ${node.replica.lastExecuted}`);
+    assert.ok(node.replica.lastExecuted >= 88, `at ${node.replica.lastExecuted}`);
     const id = cluster.submit(3, put("after", "1"));
     cluster.run(2000);
     assert.equal((cluster.results.get(id) as { type: string } | undefined)?.type, "put");
