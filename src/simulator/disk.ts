@@ -32,6 +32,9 @@ export class LogDamagedError extends Error {
   override name = "LogDamagedError";
 }
 
+/** More fits no segment of a log (storage/log-writer.ts). */
+const RECORD_SIZE_BYTES_MAX = 15 << 20;
+
 export class SimulatedLog {
   readonly #scheduler: Scheduler;
   readonly #prng: Prng;
@@ -69,6 +72,10 @@ export class SimulatedLog {
 
   append(sequence: number, record: Uint8Array, sync: boolean): void {
     assert(sequence === this.#nextSequence, `record ${sequence} appended, ${this.#nextSequence} is next`);
+    assert(
+      record.length <= RECORD_SIZE_BYTES_MAX,
+      `record of ${record.length} bytes fits no segment of a log`,
+    );
     this.#records.push({ sequence, record: record.slice() });
     this.#nextSequence++;
     if (!sync) return;

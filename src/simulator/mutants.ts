@@ -124,6 +124,11 @@ export const MUTANTS: readonly Mutant[] = [
     focus: { behaviours: ["hideHistory"], ambushes: ["writesToOne"] },
   },
   {
+    name: "sizeNotChecked",
+    rule: "a value has no more bytes than a log record and a message can hold",
+    focus: { behaviours: ["oversizedValue"], ambushes: [] },
+  },
+  {
     name: "leaseExpiryByLocalClock",
     rule: "leases expire by agreed time",
     focus: { behaviours: NONE, ambushes: [], leases: true },

@@ -37,6 +37,8 @@ export const CALM_NETWORK: NetworkOptions = {
   inFlightMax: 20_000,
 };
 
+/** What the lanes of a link take (transport/links.ts). */
+const FRAME_SIZE_BYTES_MAX: Readonly<Record<Lane, number>> = { vote: 1 << 20, bulk: 4 << 20 };
 /** No message is under way for longer: a connection that is slower than this breaks. */
 const DELAY_MAX_MS = 5_000;
 
@@ -106,7 +108,8 @@ export class Network {
     this.counts.sent++;
     const link = this.#links[from * this.#n + to]!;
     const options = this.#options;
-    const refused = link.cut || !this.#up[to] || link.inFlight >= options.inFlightMax;
+    const fits = bytes.length <= FRAME_SIZE_BYTES_MAX[lane];
+    const refused = link.cut || !this.#up[to] || link.inFlight >= options.inFlightMax || !fits;
     if (refused || this.#isFiltered(from, to, bytes) || this.#prng.chance(options.lossChance)) {
       this.counts.lost++;
       return;

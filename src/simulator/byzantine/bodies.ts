@@ -4,6 +4,7 @@ import { concatBytes, fromByteString } from "../../base/bytes.ts";
 import { bundleDigest, encodeBundleBody } from "../../consensus/bundle.ts";
 import type { CertifiedCheckpoint, Message, MessageType } from "../../consensus/messages.ts";
 import { bundleStatement } from "../../consensus/statements.ts";
+import type { BundleReference } from "../../consensus/value.ts";
 import { encodeOperation } from "../../store/operation.ts";
 import { byzantineMark } from "../checkers/validity.ts";
 import { type Behaviour, type ByzantineMind, flipped, type Sending } from "./behaviour.ts";
@@ -85,9 +86,19 @@ function forgedBundle(mind: ByzantineMind, origin: number, incarnation: number, 
   const good = encodeOperation({ type: "put", put });
   const operations = prng.pick([[good], [good, good], [flipped(good, prng)], [mind.randomBytes(20)], []]);
   const honest = operations.every((operation) => operation === good) ? operations : [mind.randomBytes(9)];
-  const body = encodeBundleBody(origin, incarnation, seq, honest);
+  return signedBundle(mind, { origin, incarnation, seq }, honest).encoded;
+}
+
+/** A bundle with these operations, signed by this member whoever its origin is said to be, and its name in values. */
+export function signedBundle(
+  mind: ByzantineMind,
+  { origin, incarnation, seq }: Omit<BundleReference, "digest">,
+  operations: readonly Uint8Array[],
+): { readonly encoded: Uint8Array; readonly reference: BundleReference } {
+  const body = encodeBundleBody(origin, incarnation, seq, operations);
   const digest = bundleDigest(mind.hasher, mind.membership.digest, body);
-  return concatBytes([body, mind.signer.sign(bundleStatement(mind.membership.digest, digest))]);
+  const encoded = concatBytes([body, mind.signer.sign(bundleStatement(mind.membership.digest, digest))]);
+  return { encoded, reference: { origin, incarnation, seq, digest } };
 }
 
 /** Bundles of its own making: two for one seq, seqs far ahead, old and coming incarnations, others' names. */

@@ -34,6 +34,7 @@ import {
   wrongSync,
   wrongTimestamp,
 } from "./proposing.ts";
+import { hiddenBundles, oversizedBundle, oversizedValue } from "./sizes.ts";
 import { falseChunks, falseDecisionClaim, forgedCheckpoint, shortCertificate } from "./state-lies.ts";
 import {
   badSignature,
@@ -93,6 +94,9 @@ const MAKERS = {
   replayBundles,
   falseLogged,
   falseLogging,
+  oversizedValue,
+  oversizedBundle,
+  hiddenBundles,
   mixedOffers,
   /** Sends bytes that are no messages; done by the wrapper, for it needs no message. */
   garbage: (): Behaviour => ({}),
