@@ -163,7 +163,7 @@ export class Core {
   nextSequence = 1;
   durableSequence = 0;
   /** Bytes of each record that is not on disk yet, oldest first, and of all of them. */
-  #undurableSizes: number[] = [];
+  readonly #undurableSizes: number[] = [];
   #undurableSizeBytes = 0;
   readonly #waiting: { readonly sequence: number; readonly action: () => void }[] = [];
   /** Record of the current regency: no vote in it before that is on disk. */
@@ -379,10 +379,10 @@ export class Core {
   /** The host says that all records up to `sequence` are on disk. */
   durable(sequence: number): void {
     if (sequence <= this.durableSequence) return;
-    for (const sizeBytes of this.#undurableSizes.splice(0, sequence - this.durableSequence)) {
-      this.#undurableSizeBytes -= sizeBytes;
+    while (this.durableSequence < sequence) {
+      this.durableSequence += 1;
+      this.#undurableSizeBytes -= this.#undurableSizes.shift() ?? 0;
     }
-    this.durableSequence = sequence;
     while (this.#waiting.length > 0 && this.#waiting[0]!.sequence <= sequence)
       this.#waiting.shift()!.action();
   }
