@@ -235,3 +235,23 @@ test("a member whose incarnation went back learns so from the others' table, als
     assert.equal((cluster.results.get(after) as { type: string } | undefined)?.type, "put");
   }
 });
+
+test("a member comes back under load though the others' logs are cut every few instances", () => {
+  const cluster = new TestCluster(4, { checkpointInstances: 4 });
+  const write = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      cluster.submit(i % 3, put(`key${i % 20}`, `value${i}`));
+      cluster.run(2);
+    }
+  };
+  cluster.run(50);
+  cluster.kill(3);
+  write(50);
+  cluster.start(3);
+  write(500);
+  const [other, back] = [cluster.nodes[0]!.replica, cluster.nodes[3]!.replica];
+  assert.ok(other.lastExecuted > 100);
+  assert.ok(back.lastExecuted >= other.lastExecuted - 8, `${back.lastExecuted} of ${other.lastExecuted}`);
+  const transfers = cluster.traces.filter(({ event }) => event.kind === "transfer" && event.phase === "done");
+  assert.ok(transfers.length <= 2, `${transfers.length} transfers`);
+});
