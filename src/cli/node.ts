@@ -113,12 +113,6 @@ async function runNode(options: NodeOptions): Promise<void> {
     process.on("disconnect", endOrphaned);
     if (!process.connected) return endOrphaned();
   }
-  const { checkFiles, makeDataDir } = await import("../node/member-files.ts");
-  await starting(async () => {
-    // In this order: a config that cannot be used leaves nothing behind.
-    checkFiles(config);
-    makeDataDir(config);
-  });
   // Loaded here only: the other commands do without all that a master is made of.
   const { Member } = await import("../node/member.ts");
   const opened = await starting(() => Member.open(config, resolve(options.config), logger));

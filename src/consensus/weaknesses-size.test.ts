@@ -9,7 +9,13 @@ import { Forge } from "../replica/testing/forge.ts";
 import { Solo } from "../replica/testing/solo.ts";
 import type { Operation } from "../store/types.ts";
 import { encodeBundleBody } from "./bundle.ts";
-import { decodeMessage, encodeMessage, MAX_BODIES_SIZE_BYTES, MAX_BUNDLES_PER_VALUE } from "./messages.ts";
+import {
+  decodeMessage,
+  encodeMessage,
+  MAX_BODIES_SIZE_BYTES,
+  MAX_BUNDLES_PER_VALUE,
+  MAX_VALUE_SIZE_BYTES,
+} from "./messages.ts";
 
 const MIB = 1 << 20;
 /** What the bulk lane of a link takes (transport/links.ts). */
@@ -86,7 +92,7 @@ test("W9: a bundle larger than a value may be is none", () => {
 });
 
 test("W9: the largest instance, with values to the certificate, fits one message", () => {
-  const instance = { value: new Uint8Array(52 + 49 * MAX_BUNDLES_PER_VALUE), bundles: [] as Uint8Array[] };
+  const instance = { value: new Uint8Array(MAX_VALUE_SIZE_BYTES), bundles: [] as Uint8Array[] };
   for (let i = 0; i < MAX_BUNDLES_PER_VALUE; i++) {
     instance.bundles.push(new Uint8Array(MAX_BODIES_SIZE_BYTES / MAX_BUNDLES_PER_VALUE));
   }

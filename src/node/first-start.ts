@@ -3,9 +3,10 @@
  * and that one must not vote as if it had promised nothing. So whoever makes a cluster puts a mark beside
  * each config file, and the first start uses it up.
  */
-import { closeSync, existsSync, fsyncSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { markFresh } from "../storage/log-marks.ts";
+import { syncDirectory } from "../storage/log-segment.ts";
 import { ConfigError } from "./config.ts";
 import { fileProblem } from "./folder.ts";
 
@@ -33,10 +34,5 @@ export function useFirstStartMark(configFolder: string, logFolder: string): void
       `${mark}: cannot be removed (${fileProblem(error)}): remove it, then start again`,
     ]);
   }
-  const folder = openSync(dirname(mark), "r");
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
+  syncDirectory(dirname(mark));
 }

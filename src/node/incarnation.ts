@@ -4,6 +4,7 @@
  */
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { syncDirectory } from "../storage/log-segment.ts";
 
 const FILE_NAME = "incarnation";
 
@@ -46,7 +47,7 @@ function storeIncarnation(dataDir: string, incarnation: number): void {
     closeSync(file);
   }
   renameSync(temporary, fileName);
-  syncFolder(dataDir);
+  syncDirectory(dataDir);
 }
 
 function storedIncarnation(dataDir: string): number {
@@ -63,14 +64,4 @@ function storedIncarnation(dataDir: string): number {
     `${join(dataDir, FILE_NAME)} is damaged; write into it one number above all before, ` +
       "for example the output of: date +%s000",
   );
-}
-
-/** A rename is durable only once its folder is. */
-function syncFolder(folder: string): void {
-  const file = openSync(folder, "r");
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
 }

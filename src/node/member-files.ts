@@ -26,11 +26,12 @@ export interface MemberFiles {
   readonly linkCredentials: LinkCredentials;
 }
 
-/** Reads and checks all files that the config names, for nothing but the errors; throws ConfigError. */
-export function checkFiles(config: Config): void {
-  readMemberFiles(config, new NodeHasher());
+/** Reads and checks all files that the config names, and what is said of its data directory; throws ConfigError. */
+export function checkFiles(config: Config): MemberFiles {
+  const files = readMemberFiles(config, new NodeHasher());
   readClientTls(config.client);
   checkDataDir(config.dataDir);
+  return files;
 }
 
 /** Throws ConfigError when the data directory, or the nearest folder above it that is there, is of no use. */

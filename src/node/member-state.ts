@@ -9,6 +9,7 @@ import { LmdbEngine } from "../storage/lmdb-engine.ts";
 import { syncDirectory } from "../storage/log-segment.ts";
 import { EngineCorruptError } from "../store/engine.ts";
 import { checkStaged, installStaged } from "../store/staging.ts";
+import { errorCode } from "./folder.ts";
 import type { Logger } from "./logger.ts";
 
 const STATE_FOLDER = "state";
@@ -94,20 +95,13 @@ async function openOnce<T>(
 export function makesSuspect(error: unknown): boolean {
   // The next start finds by itself what is damaged, if it still is.
   if (error instanceof EngineCorruptError) return false;
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return !HARMLESS_CODES.has(code);
+  return !HARMLESS_CODES.has(errorCode(error));
 }
 
 /** Has the next start set the state aside. */
 export function markSuspect(dataDir: string): void {
-  writeFileSync(
-    join(dataDir, SUSPECT_FILE),
-    "The disk failed to take the state: the next start drops it.\n",
-    {
-      mode: 0o600,
-      flush: true,
-    },
-  );
+  const why = "The disk failed to take the state: the next start drops it.\n";
+  writeFileSync(join(dataDir, SUSPECT_FILE), why, { mode: 0o600, flush: true });
   syncDirectory(dataDir);
 }
 

@@ -9,7 +9,6 @@ import type { TraceEvent } from "../replica/contract.ts";
 import { Replica } from "../replica/replica.ts";
 import type { LmdbEngine } from "../storage/lmdb-engine.ts";
 import { type Log, openLog } from "../storage/log.ts";
-import { makeDirectory } from "../storage/log-segment.ts";
 import { QUOTA_DEFAULT_BYTES } from "../store/store.ts";
 import { type LinkLogger, Links } from "../transport/links.ts";
 import { parseAddress, parseEndpoint } from "./address.ts";
@@ -22,7 +21,7 @@ import { useFirstStartMark } from "./first-start.ts";
 import { HostLoop } from "./host-loop.ts";
 import { nextIncarnation, outlived } from "./incarnation.ts";
 import type { Logger } from "./logger.ts";
-import { type MemberFiles, readMemberFiles } from "./member-files.ts";
+import { checkFiles, type MemberFiles, makeDataDir } from "./member-files.ts";
 import { openState } from "./member-state.ts";
 import { Metrics } from "./metrics.ts";
 import { MetricsListener } from "./metrics-listener.ts";
@@ -88,10 +87,9 @@ export class Member {
    * ConfigError, LockedError, LogDamagedError, or what the system says.
    */
   static async open(config: Config, configFile: string, logger: Logger): Promise<Member> {
-    const files = readMemberFiles(config, new NodeHasher());
-    // The certificates are looked at before the lock is taken and an incarnation used up.
-    readClientTls(config.client);
-    makeDirectory(config.dataDir);
+    // Before the lock is taken and an incarnation used up: a config that cannot be used leaves nothing behind.
+    const files = checkFiles(config);
+    makeDataDir(config);
     const lock = await lockFolder(config.dataDir, `master ${config.name}`, LOCK_WAIT_MS);
     useFirstStartMark(dirname(configFile), join(config.dataDir, "log"));
     let member: Member | undefined;
