@@ -182,3 +182,12 @@ export function flipped(bytes: Uint8Array, prng: Prng): Uint8Array {
   }
   return copy;
 }
+
+/** Entries that a Byzantine member remembers of one kind, where nothing else is said. */
+export const KEPT_MAX = 64;
+
+/** Remembers an entry; the oldest gives way beyond so many. */
+export function keep<K, V>(map: Map<K, V>, key: K, value: V, countMax = KEPT_MAX): void {
+  map.set(key, value);
+  if (map.size > countMax) map.delete(map.keys().next().value!);
+}

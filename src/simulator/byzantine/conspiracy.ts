@@ -20,18 +20,11 @@ import {
   syncStatement,
 } from "../../consensus/statements.ts";
 import { decodeValue, encodeValue, type Value, valueDigest } from "../../consensus/value.ts";
-import type { Behaviour, ByzantineMind, Sending } from "./behaviour.ts";
+import { type Behaviour, type ByzantineMind, KEPT_MAX, keep, type Sending } from "./behaviour.ts";
 import { reproposed } from "./proposing.ts";
 
 type Propose = Extract<Message, { type: "propose" }>;
 type StopData = Extract<Message, { type: "stopData" }>;
-
-const KEPT_MAX = 64;
-
-function keep<K, V>(map: Map<K, V>, key: K, value: V): void {
-  map.set(key, value);
-  if (map.size > KEPT_MAX) map.delete(map.keys().next().value!);
-}
 
 function signedStopData(body: StopDataBody, mind: ByzantineMind): StopData {
   const bytes = encodeStopDataBody(body);

@@ -19,23 +19,17 @@ import { decodeValue, valueDigest } from "../../consensus/value.ts";
 import { MemoryEngine } from "../../storage/memory-engine.ts";
 import { Store } from "../../store/store.ts";
 import { byzantineMark } from "../checkers/validity.ts";
-import { type Behaviour, type ByzantineMind, flipped, type Sending } from "./behaviour.ts";
+import { type Behaviour, type ByzantineMind, flipped, keep, type Sending } from "./behaviour.ts";
 import { reproposed } from "./proposing.ts";
 
 type Propose = Extract<Message, { type: "propose" }>;
 type Accept = Extract<Message, { type: "accept" }>;
 
-const KEPT_MAX = 64;
 const BODIES_MAX = 1_000;
 /** First bytes of a request for state (replica/state-sync.ts). */
 const REQUEST_KINDS = ["manifest", "groupLeaves", "chunkPart"] as const;
 /** Bytes of state in one reply. */
 const PART_SIZE_BYTES = 256 << 10;
-
-function keep<K, V>(map: Map<K, V>, key: K, value: V, countMax = KEPT_MAX): void {
-  map.set(key, value);
-  if (map.size > countMax) map.delete(map.keys().next().value!);
-}
 
 /** Collects ACCEPTs as they are heard and said. */
 class Ballots {
